@@ -1,0 +1,1 @@
+"""Stepwell: the backend that an online intensive outpatient program runs on."""

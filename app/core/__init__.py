@@ -1,0 +1,1 @@
+"""Plumbing that knows no clinic: time, ids, problems, the edge, the database."""
