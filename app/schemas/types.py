@@ -45,6 +45,7 @@ REFUSALS: Final = {
     "blank": "Something other than white space is needed.",
     "control_character": "Control characters are not accepted.",
     "bidi_control": "Characters that change the direction of writing are not accepted in names.",
+    "unknown_state": "A United States postal code of a state or territory is needed, such as NY.",
     "unknown_zone": "An IANA time zone name is needed, such as America/New_York.",
     "instant_format": "An RFC 3339 instant with a zone is needed, such as 2026-03-01T17:00:00Z.",
     "instant_range": "Instants lie between the years 1900 and 2200.",
@@ -107,11 +108,11 @@ class _Text(GroupedMetadata):
 
 
 def text(max_length: int, *, min_length: int = 1, multiline: bool = False) -> _Text:
-    """Bound plain text, as in `Annotated[str, text(80)]`.
+    """Bound plain text.
 
-    It is kept in NFC; text that arrives in NFC is stored and returned as it came. Control
-    characters are refused, but for line feeds and tabs when `multiline` (API-14). With a
-    `min_length`, white space alone is not text.
+    A field says `Annotated[str, text(80)]`. Text is kept in NFC; text that arrives in NFC is
+    stored and returned as it came. Control characters are refused, but for line feeds and tabs
+    when `multiline` (API-14). With a `min_length`, white space alone is not text.
     """
     return _Text(max_length, min_length, multiline, name=False)
 
@@ -137,6 +138,24 @@ SemanticVersion = Annotated[
 LanguageTag = Annotated[
     str, StringConstraints(max_length=35, pattern=r"^[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*$")
 ]
+_STATES: Final = frozenset(
+    "AL AK AZ AR CA CO CT DE DC FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ"
+    " NM NY NC ND OH OK OR PA RI SC SD TN TX UT VT VA WA WV WI WY AS GU MP PR VI".split()
+)
+
+
+def _known_state(value: str) -> str:
+    if value not in _STATES:
+        raise _refuse("unknown_state")
+    return value
+
+
+StateCode = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Z]{2}$"),
+    AfterValidator(_known_state),
+    Field(description="Postal code of a state or territory.", examples=["NY"]),
+]
 Email = Annotated[
     str,
     StringConstraints(
@@ -156,6 +175,11 @@ Phone = Annotated[
     Field(
         description="E.164: a plus sign, the country code, the number.", examples=["+15555550100"]
     ),
+]
+StateCode = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Z]{2}-[A-Z0-9]{1,3}$"),
+    Field(description="ISO 3166-2: the state that somebody is in.", examples=["US-CO"]),
 ]
 Cursor = Annotated[
     str,
@@ -304,9 +328,10 @@ class _Number(GroupedMetadata):
 
 
 def number(max_digits: int, decimal_places: int) -> _Number:
-    """Fit an exact number into its `numeric` column, as in `Annotated[Decimal, number(8, 2)]`.
+    """Fit an exact number into its `numeric` column.
 
-    It arrives as a JSON number or as a string in plain notation, and is finite.
+    A field says `Annotated[Decimal, number(8, 2)]`. The number arrives as a JSON number or as a
+    string in plain notation, and is finite.
     """
     return _Number(max_digits, decimal_places)
 
