@@ -1,0 +1,199 @@
+"""One pool, two lanes, one shape of transaction.
+
+Commands change several things and speak ORM over an `AsyncSession`. Hot reads speak Core,
+compiled once at import, on the driver's own connection from the same pool: the same guarded
+read costs a fraction of the session's CPU there. Both lanes begin with the same statement,
+which checks the caller's access and sets the tenant (`app.security.guards`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final, cast
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy import event
+from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session, UOWTransaction
+from sqlalchemy.sql.base import Executable
+from sqlalchemy.util import greenlet_spawn
+
+from app.core.problems import OutcomeUnknown
+
+_DIALECT: Final = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves dialects untyped
+
+
+class Query:
+    """A Core statement, composed with named parameters and compiled once, at import."""
+
+    __slots__ = ("_defaults", "_names", "sql")
+
+    def __init__(self, statement: Executable) -> None:
+        compiled = statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined]  # every Core statement compiles
+        self.sql: str = str(compiled)
+        self._names: tuple[str, ...] = tuple(compiled.positiontup or ())
+        self._defaults: dict[str, Any] = {
+            name: value for name, value in compiled.params.items() if value is not None
+        }
+
+    def arguments(self, values: dict[str, Any]) -> list[Any]:
+        """The values in the order of the placeholders; a literal of the statement fills its own."""
+        return [values[n] if n in values else self._defaults.get(n) for n in self._names]
+
+
+class Lane:
+    """A transaction on the driver's connection, for statements that were compiled at import."""
+
+    __slots__ = ("connection", "info")
+
+    def __init__(self, connection: asyncpg.Connection, info: dict[Any, Any] | None = None) -> None:
+        self.connection = connection
+        self.info: dict[Any, Any] = {} if info is None else info
+
+    async def one(self, query: Query, **values: Any) -> asyncpg.Record | None:
+        """The first row, or None."""
+        return await self.connection.fetchrow(query.sql, *query.arguments(values))
+
+    async def all(self, query: Query, **values: Any) -> list[asyncpg.Record]:
+        """Every row."""
+        return await self.connection.fetch(query.sql, *query.arguments(values))
+
+    async def value(self, query: Query, **values: Any) -> Any:
+        """The first column of the first row, or None."""
+        return await self.connection.fetchval(query.sql, *query.arguments(values))
+
+
+Handle = AsyncSession | Lane
+"""A transaction in either lane."""
+
+
+async def in_lane(handle: Handle) -> Lane:
+    """The driver's lane of a transaction, whichever lane it was opened in."""
+    return handle if isinstance(handle, Lane) else await lane_of(handle)
+
+
+def connection_lost(error: BaseException) -> bool:
+    """Whether the server went away, so that nothing can be known of a statement under way.
+
+    A killed backend surfaces as several classes, hardly ever as the expected one (REL-14).
+    """
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or (
+            error.__cause__ is not None and connection_lost(error.__cause__)
+        )
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        return state[:2] in {"08", "57"} and state != "57014"
+    return isinstance(
+        error, ConnectionError | OSError | TimeoutError | asyncpg.InterfaceError
+    ) or isinstance(error.__cause__, ConnectionError)
+
+
+class Connections:
+    """The process's pool. Its role owns nothing and cannot bypass row-level security."""
+
+    def __init__(self, url: str, *, size: int = 8, application_name: str = "stepwell") -> None:
+        self.engine = create_async_engine(
+            url,
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=2,
+            pool_recycle=1800,
+            # No ping before use: the first statement of every transaction is the access check,
+            # and it is repeated once on a fresh connection when the pooled one has died.
+            pool_pre_ping=False,
+            hide_parameters=True,
+            connect_args={
+                "timeout": 3,
+                "command_timeout": 10,
+                "server_settings": {
+                    "application_name": application_name,
+                    "timezone": "UTC",
+                    "search_path": "stepwell",
+                    "statement_timeout": "5000",
+                    "lock_timeout": "2000",
+                    "idle_in_transaction_session_timeout": "10000",
+                    "jit": "off",
+                },
+            },
+        )
+        self.sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def command(self) -> AsyncIterator[AsyncSession]:
+        """A transaction in the ORM lane, committed at the end, rolled back on any exception."""
+        async with self.sessions() as db:
+            yield db
+            try:
+                await db.commit()
+            except Exception as error:
+                if connection_lost(error):
+                    raise OutcomeUnknown from error
+                raise
+
+    @asynccontextmanager
+    async def lane(self) -> AsyncIterator[Lane]:
+        """A transaction in the driver's lane, committed at the end, rolled back on any exception."""
+        pooled = await self.engine.raw_connection()
+        connection = cast("asyncpg.Connection", pooled.driver_connection)
+        try:
+            await connection.execute("begin")
+            yield Lane(connection)
+            await _commit(connection)
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) or connection.is_closed():
+                # A statement may still be under way: only a new connection is clean.
+                await greenlet_spawn(pooled.invalidate)
+            else:
+                await _roll_back(connection)
+            raise
+        finally:
+            await greenlet_spawn(pooled.close)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()
+
+
+async def _commit(connection: asyncpg.Connection) -> None:
+    try:
+        await connection.execute("commit")
+    except Exception as error:
+        if connection_lost(error):
+            raise OutcomeUnknown from error
+        raise
+
+
+async def _roll_back(connection: asyncpg.Connection) -> None:
+    try:
+        await connection.execute("rollback")
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        # The connection died while failing: the server has rolled back already.
+        connection.terminate()
+
+
+async def driver_connection(db: AsyncSession) -> asyncpg.Connection:
+    """The driver's connection under a command's transaction.
+
+    SQLAlchemy sends BEGIN with its first statement, so one must have run before (the access
+    check always has); otherwise what is done here would stand outside the transaction.
+    """
+    pooled = await (await db.connection()).get_raw_connection()
+    return cast("asyncpg.Connection", pooled.driver_connection)
+
+
+async def lane_of(db: AsyncSession) -> Lane:
+    """The driver's lane inside a command's transaction."""
+    return Lane(await driver_connection(db), db.info)
+
+
+@event.listens_for(Session, "before_flush")
+def _name_the_organization(session: Session, _flush: UOWTransaction, _instances: object) -> None:
+    """New rows belong to the organization whose transaction this is."""
+    organization_id: UUID | None = session.info.get("organization_id")
+    for row in session.new:
+        if getattr(row, "organization_id", organization_id) is None:
+            row.organization_id = organization_id

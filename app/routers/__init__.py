@@ -1,0 +1,1 @@
+"""HTTP and WebSocket in, one service call, schema out."""

@@ -1,0 +1,87 @@
+"""How every route answers: what is stored, tagged or left out after the service has spoken."""
+
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from typing import Annotated, Any, Protocol, TypeVar
+
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.routing import APIRoute
+from typing_extensions import override
+
+from app.core.problems import PreconditionFailed, PreconditionRequired
+from app.security import idempotency
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class Route(APIRoute):
+    """A route whose answer is stored under its idempotency key, and not sent when unchanged.
+
+    Both happen while the transaction is open: an answer that was stored was also committed.
+    """
+
+    @override
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                response = await handle(request)
+            except idempotency.Replayed as replayed:
+                return replayed.response
+            if request.method == "POST":
+                await idempotency.finish(request, response)
+            elif "etag" in response.headers and _is_unchanged(request, response):
+                return _not_modified(response)
+            return response
+
+        return answer
+
+
+def router(prefix: str, tag: str) -> APIRouter:
+    """A router of one resource."""
+    return APIRouter(prefix=prefix, tags=[tag], route_class=Route)
+
+
+class HasVersion(Protocol):
+    """A schema of a mutable resource."""
+
+    @property
+    def version(self) -> int: ...
+
+
+V = TypeVar("V", bound=HasVersion)
+
+
+def tagged(response: Response, resource: V) -> V:
+    """Send a resource with the ETag that a later change must name (API-08)."""
+    response.headers["ETag"] = f'"{resource.version}"'
+    return resource
+
+
+IfMatch = Annotated[
+    str | None, Header(description="The ETag of the version that is to be changed.")
+]
+
+
+def expected_version(if_match: str | None) -> int:
+    """The version that a change names; raises PreconditionRequired or PreconditionFailed."""
+    if if_match is None:
+        raise PreconditionRequired
+    digits = if_match.strip().removeprefix('"').removesuffix('"')
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
+        raise PreconditionFailed
+    return int(digits)
+
+
+def _is_unchanged(request: Request, response: Response) -> bool:
+    known = request.headers.get("if-none-match")
+    return known is not None and response.headers["etag"] in {
+        tag.strip() for tag in known.split(",")
+    }
+
+
+def _not_modified(response: Response) -> Response:
+    return Response(
+        status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": response.headers["etag"]}
+    )

@@ -1,0 +1,136 @@
+"""Who looked, who changed: one row for each, in the transaction that it describes (AUD-01, 08, 09).
+
+Who asked is filled in by the database from the transaction's context; what is said here is what
+was done to what. No values and no free text. When the row cannot be written, neither can the
+access happen: both are one transaction.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Integer, Select, Text, Uuid, bindparam, func, insert, literal, null, select
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from app.core.database import Handle, Query, in_lane
+from app.models.audit import AuditAction, AuditEvent, AuditOutcome
+
+_COLUMNS: Final = (
+    "action",
+    "subtype",
+    "outcome",
+    "resource",
+    "resource_id",
+    "resource_version",
+    "participant_id",
+    "participant_ids",
+    "sensitivity",
+    "count",
+)
+_RECORD: Final = Query(
+    insert(AuditEvent)
+    .values({name: bindparam(name, type_=AuditEvent.__table__.c[name].type) for name in _COLUMNS})
+    .inline()
+)
+
+
+async def record(
+    handle: Handle,
+    action: AuditAction,
+    subtype: str,
+    resource: str,
+    resource_id: UUID | None = None,
+    *,
+    participant_id: UUID | None = None,
+    participant_ids: Sequence[UUID] | None = None,
+    version: int | None = None,
+    sensitivity: Sequence[str] | None = None,
+    outcome: AuditOutcome = AuditOutcome.SUCCESS,
+    count: int = 1,
+) -> None:
+    """Leave the trace of one access or change.
+
+    `subtype` is the permission or the verb (`plan:sign`), `resource` a table's word. A record
+    of one participant names them in `participant_id`, a list in `participant_ids`.
+    """
+    lane = await in_lane(handle)
+    await lane.connection.execute(
+        _RECORD.sql,
+        *_RECORD.arguments(
+            {
+                "action": action,
+                "subtype": subtype,
+                "outcome": outcome,
+                "resource": resource,
+                "resource_id": resource_id,
+                "resource_version": version,
+                "participant_id": participant_id,
+                "participant_ids": list(participant_ids) if participant_ids is not None else None,
+                "sensitivity": list(sensitivity) if sensitivity is not None else None,
+                "count": count,
+            }
+        ),
+    )
+
+
+def read_one(statement: Select[Any], subtype: str, resource: str) -> Query:
+    """Compile a read and its audit row into one statement.
+
+    `statement` selects `id`, `participant_id` and `version`; nothing found leaves no row here,
+    because the refusal is recorded where it is answered.
+    """
+    found = statement.cte("found")
+    trail = (
+        insert(AuditEvent)
+        .from_select(
+            [
+                "action",
+                "subtype",
+                "outcome",
+                "resource",
+                "resource_id",
+                "resource_version",
+                "participant_id",
+            ],
+            select(
+                literal(AuditAction.READ.value, Text),
+                literal(subtype, Text),
+                literal(AuditOutcome.SUCCESS.value, Text),
+                literal(resource, Text),
+                found.c.id,
+                found.c.version,
+                found.c.participant_id,
+            ),
+            include_defaults=False,
+        )
+        .cte("trail")
+    )
+    return Query(select(found).add_cte(trail))
+
+
+def read_many(statement: Select[Any], subtype: str, resource: str) -> Query:
+    """Compile a list and its one audit row, which names every participant in it, together.
+
+    `statement` selects `participant_id`; its order is kept.
+    """
+    found = statement.cte("found")
+    trail = (
+        insert(AuditEvent)
+        .from_select(
+            ["action", "subtype", "outcome", "resource", "participant_ids", "count"],
+            select(
+                literal(AuditAction.READ.value, Text),
+                literal(subtype, Text),
+                literal(AuditOutcome.SUCCESS.value, Text),
+                literal(resource, Text),
+                func.array_agg(found.c.participant_id.distinct(), type_=ARRAY(Uuid)).filter(
+                    found.c.participant_id.is_not(null())
+                ),
+                func.count(type_=Integer),
+            ).select_from(found),
+            include_defaults=False,
+        )
+        .cte("trail")
+    )
+    return Query(select(found).add_cte(trail))
+

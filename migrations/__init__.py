@@ -1,0 +1,1 @@
+"""One line of history: how the schema came to be."""
