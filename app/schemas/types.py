@@ -31,6 +31,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from app.core.problems.validation import explain
+
 EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 DEFAULT_LIMIT: Final = 25
@@ -45,7 +47,6 @@ REFUSALS: Final = {
     "blank": "Something other than white space is needed.",
     "control_character": "Control characters are not accepted.",
     "bidi_control": "Characters that change the direction of writing are not accepted in names.",
-    "unknown_state": "A United States postal code of a state or territory is needed, such as NY.",
     "unknown_zone": "An IANA time zone name is needed, such as America/New_York.",
     "instant_format": "An RFC 3339 instant with a zone is needed, such as 2026-03-01T17:00:00Z.",
     "instant_range": "Instants lie between the years 1900 and 2200.",
@@ -57,6 +58,7 @@ REFUSALS: Final = {
     "boolean_format": "Either true or false is needed.",
     "url_format": "An https URL without credentials and fragment is needed.",
 }
+explain(REFUSALS)
 
 
 def _refuse(code: str) -> PydanticCustomError:
@@ -137,24 +139,6 @@ SemanticVersion = Annotated[
 ]
 LanguageTag = Annotated[
     str, StringConstraints(max_length=35, pattern=r"^[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*$")
-]
-_STATES: Final = frozenset(
-    "AL AK AZ AR CA CO CT DE DC FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ"
-    " NM NY NC ND OH OK OR PA RI SC SD TN TX UT VT VA WA WV WI WY AS GU MP PR VI".split()
-)
-
-
-def _known_state(value: str) -> str:
-    if value not in _STATES:
-        raise _refuse("unknown_state")
-    return value
-
-
-StateCode = Annotated[
-    str,
-    StringConstraints(pattern=r"^[A-Z]{2}$"),
-    AfterValidator(_known_state),
-    Field(description="Postal code of a state or territory.", examples=["NY"]),
 ]
 Email = Annotated[
     str,
@@ -354,7 +338,7 @@ def _query_integer(value: Any) -> object:  # noqa: ANN401  # whatever a query ma
 def _query_flag(value: Any) -> object:  # noqa: ANN401  # whatever a query may hold
     if isinstance(value, bool):
         return value
-    if value not in {"true", "false"}:
+    if value not in ("true", "false"):  # a query may hold what has no hash
         raise _refuse("boolean_format")
     return value == "true"
 
