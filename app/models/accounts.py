@@ -116,6 +116,8 @@ class AuthorizationSession(Base):
     client_id: Mapped[Code] = mapped_column(ForeignKey("client.id"))
     code_challenge: Mapped[Code]
     scope: Mapped[Code]
+    login_index: Mapped[BlindIndex]
+    device: Mapped[Digest | None]
     account_organization: Mapped[UUID | None]
     account_id: Mapped[UUID | None]
     amr: Mapped[list[str]] = mapped_column(ARRAY(Text), info={"class": "code"})
