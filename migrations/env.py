@@ -31,10 +31,11 @@ def _run(connection: Connection) -> None:
         render_item=_render_item,
         transaction_per_migration=True,
     )
+    # Waiting for a lock behind a long query would make every later request wait as well.
+    connection.execute(text("set lock_timeout = '2s'"))
+    connection.execute(text("set role stepwell_owner"))
+    connection.commit()
     with context.begin_transaction():
-        # Waiting for a lock behind a long query would make every later request wait as well.
-        connection.execute(text("set local lock_timeout = '2s'"))
-        connection.execute(text("set local role stepwell_owner"))
         context.run_migrations()
 
 

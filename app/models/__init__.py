@@ -16,3 +16,4 @@ from app.models import rooms as rooms
 from app.models import sessions as sessions
 from app.models import staff as staff
 from app.models import webhooks as webhooks
+from app.models.base import Base as Base

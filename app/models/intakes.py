@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.domain.intake import DecisionOutcome, IntakeState
+from app.domain.intake import DecisionValue, IntakeState
 from app.domain.recommendation import Verdict
 from app.domain.roles import DischargeReason, LevelOfCare, ReferralSource
 from app.models.base import Base, Code, Sealed, Tenant, Versioned, belongs_to, word
@@ -81,7 +81,7 @@ class Decision(Tenant, Base):
 
     intake_id: Mapped[UUID]
     recommendation_id: Mapped[UUID]
-    outcome: Mapped[DecisionOutcome] = word("outcome", DecisionOutcome)
+    outcome: Mapped[DecisionValue] = word("outcome", DecisionValue)
     agrees_with_recommendation: Mapped[bool]
     rationale: Mapped[Sealed]
     decided_by: Mapped[UUID]

@@ -67,6 +67,7 @@ def upgrade() -> None:
     _tell_who_listens()
     _open_requests()
     _serve_the_worker()
+    _register_clients()
 
 
 def _guard_tables() -> None:
@@ -513,4 +514,17 @@ def _serve_the_worker() -> None:
         """,
         "worker_claim_deliveries(timestamptz, interval, integer)",
         roles=("stepwell_worker",),
+    )
+
+
+def _register_clients() -> None:
+    """The project's own applications; an operator's are added by the operator."""
+    op.execute(
+        """
+        insert into client (id, name, scope, origins, is_native) values
+            ('stepwell-spa', 'Stepwell in the browser', 'patient/*.cruds user/*.cruds',
+                '{http://localhost:3000,http://localhost:5173,http://127.0.0.1:8000}', false),
+            ('stepwell-mobile', 'Stepwell on the phone', 'patient/*.cruds user/*.cruds',
+                '{}', true)
+        """
     )

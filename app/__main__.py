@@ -1,0 +1,5 @@
+"""`python -m app` is the `stepwell` command."""
+
+from app.cli import main
+
+main()

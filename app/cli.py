@@ -1,0 +1,116 @@
+"""The operator's command: thin, like a router. Every message says what to do next."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app import contract, launch, migrate, seed
+from app import worker as background
+from app.core.database import Connections
+from app.main import create_app, make_runtime
+from app.security import catalogue
+from app.settings import Misconfigured, Settings, load, unsafe
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+OPENAPI = Path(__file__).resolve().parent.parent / "openapi"
+
+
+@cli.command()
+def serve() -> None:
+    """Serve the API. Without a database URL: with an embedded PostgreSQL, seeded, and a worker."""
+    launch.serve(_settings())
+
+
+@cli.command()
+def worker() -> None:
+    """Deliver events and webhooks, run the alert clocks, keep the schedule's horizon."""
+    asyncio.run(background.run(_settings()))
+
+
+@cli.command("migrate")
+def migrate_database() -> None:
+    """Bring the database to the schema of this version."""
+    settings = _settings()
+    if settings.migrate_database_url is None:
+        raise _stop("STEPWELL_MIGRATE_DATABASE_URL is not set: give the URL of stepwell_migrate.")
+    migrate.upgrade(settings.migrate_database_url.get_secret_value())
+
+
+@cli.command("seed")
+def seed_database() -> None:
+    """Make the demonstration organization, once: synthetic people, two programs, a group."""
+    settings = _settings()
+    for line in asyncio.run(seed.run(settings, launch.database_url(settings))):
+        typer.echo(line)
+
+
+@cli.command()
+def openapi(
+    *,
+    write: Annotated[bool, typer.Option(help="Write the contract to openapi/.")] = False,
+    check: Annotated[bool, typer.Option(help="Fail when openapi/ is not what the code says.")] = False,
+) -> None:
+    """Show, write or check the contract."""
+    app = create_app(make_runtime(Settings(), "postgresql+asyncpg://stepwell_api@/stepwell"))
+    documents = contract.documents(app)
+    if write:
+        contract.write(documents, OPENAPI)
+    elif check:
+        if stale := contract.stale(documents, OPENAPI):
+            raise _stop(f"{', '.join(stale)}: not what the code says; run `make openapi`.")
+    else:
+        typer.echo(json.dumps(app.openapi(), indent=2, ensure_ascii=False))
+
+
+@cli.command("check")
+def check_configuration() -> None:
+    """Say whether this configuration and database are safe to start with; exits 1 when not."""
+    settings = _settings()
+    findings = unsafe(settings) or asyncio.run(_check_database(settings))
+    for finding in findings:
+        typer.echo(finding, err=True)
+    if findings:
+        raise typer.Exit(1)
+    typer.echo("The configuration and the database are safe to start with.")
+
+
+@cli.command()
+def token(email: Annotated[str, typer.Argument(help="Whose sign-in.")]) -> None:
+    """Make tokens for an account of a development organization, without a password."""
+    typer.echo(asyncio.run(launch.development_token(_settings(), email)))
+
+
+async def _check_database(settings: Settings) -> list[str]:
+    if settings.database_url is None:
+        return []
+    connections = Connections(settings.database_url.get_secret_value(), size=1)
+    try:
+        async with connections.lane() as lane:
+            return await catalogue.check(lane.connection)
+    finally:
+        await connections.close()
+
+
+def _settings() -> Settings:
+    try:
+        return load()
+    except Misconfigured as error:
+        raise _stop(str(error)) from None
+
+
+def _stop(sentence: str) -> typer.Exit:
+    typer.echo(sentence, err=True)
+    return typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command; a configuration that cannot be started with is a sentence, not a trace."""
+    try:
+        cli()
+    except Misconfigured as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(1) from None

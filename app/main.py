@@ -1,0 +1,105 @@
+"""The one place where routers, middleware, error handlers and lifespan meet."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from fastapi import APIRouter, FastAPI
+
+from app import contract
+from app.core import edge, problems
+from app.core.database import Connections
+from app.core.pagination import CursorCodec
+from app.routers import (
+    docs,
+    health,
+    invitations,
+    me,
+    oauth,
+    participants,
+    programs,
+    staff,
+    well_known,
+)
+from app.runtime import Runtime
+from app.security import catalogue, keys
+from app.security.guards import check_routes
+from app.security.tokens import Issuer, Verifier
+from app.security.vault import Vault
+from app.settings import Misconfigured, Settings, unsafe
+
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    health.routes,
+    invitations.routes,
+    me.routes,
+    oauth.routes,
+    participants.referrals,
+    participants.routes,
+    programs.routes,
+    staff.routes,
+    well_known.routes,
+)
+
+
+def make_runtime(settings: Settings, database_url: str) -> Runtime:
+    """What a process needs, made from its settings and keys. Raises Misconfigured."""
+    if findings := unsafe(settings):
+        raise Misconfigured(findings)
+    material = keys.load(settings)
+    return Runtime(
+        settings=settings,
+        connections=Connections(database_url, size=settings.pool_size),
+        vault=Vault(material.root),
+        issuer=Issuer(material.ring, settings.issuer, settings.issuer),
+        verifier=Verifier(material.ring, settings.issuer, settings.issuer),
+        cursors=CursorCodec(material.cursor_key),
+    )
+
+
+def create_app(runtime: Runtime) -> FastAPI:
+    """The application over a runtime. Raises UnguardedRoute when a route has no gate."""
+    settings = runtime.settings
+    app = FastAPI(
+        title="Stepwell",
+        version=contract.VERSION,
+        lifespan=_lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.runtime = runtime
+    for routes in ROUTERS:
+        app.include_router(routes)
+    if not settings.is_production:
+        app.include_router(docs.routes)
+    contract.install(app)
+    problems.install(app)
+    check_routes(app)
+    app.add_middleware(edge.Edge, config=_edge_config(settings))
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Start only on a database that keeps its promises; leave nothing open (AUTHZ-26)."""
+    runtime: Runtime = app.state.runtime
+    async with runtime.connections.lane() as lane:
+        if findings := await catalogue.check(lane.connection):
+            raise Misconfigured(findings)
+    app.state.has_started = True
+    try:
+        yield
+    finally:
+        await runtime.connections.close()
+
+
+def _edge_config(settings: Settings) -> edge.EdgeConfig:
+    return edge.EdgeConfig(
+        hosts=settings.hosts,
+        origins=settings.origins,
+        is_production=settings.is_production,
+        deadline=settings.request_deadline,
+        max_in_flight=settings.max_in_flight,
+    )

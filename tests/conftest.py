@@ -1,0 +1,69 @@
+"""One PostgreSQL for the run, migrated once; an application over it; people who can sign in.
+
+Nothing of our own is mocked: the application connects as `stepwell_api`, which owns nothing.
+Tests make their own organization, so that none sees another's rows and none has to clean up.
+"""
+
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from httpx import ASGITransport, AsyncClient
+
+from app import migrate
+from app.core import embedded
+from app.main import create_app, make_runtime
+from app.runtime import Runtime
+from app.settings import Settings
+from tests.factories import Make
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[embedded.EmbeddedServer]:
+    """A PostgreSQL of our own, with the roles of production and the whole schema."""
+    with tempfile.TemporaryDirectory(prefix="stepwell-tests-") as directory:
+        server = embedded.start(Path(directory) / "data", for_tests=True)
+        try:
+            embedded.bootstrap(server)
+            migrate.upgrade(server.url(role="stepwell_migrate"))
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Development settings with keys of their own."""
+    return Settings(data_dir=tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="session")
+async def runtime(server: embedded.EmbeddedServer, settings: Settings) -> AsyncIterator[Runtime]:
+    """The process's pool and keys, as the API's role."""
+    runtime = make_runtime(settings, server.url(role="stepwell_api"))
+    yield runtime
+    await runtime.connections.close()
+
+
+@pytest.fixture(scope="session")
+def app(runtime: Runtime) -> FastAPI:
+    """The application, in process."""
+    return create_app(runtime)
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[AsyncClient]:
+    """Somebody without a token."""
+    transport = ASGITransport(app=app, raise_app_exceptions=False)
+    async with AsyncClient(transport=transport, base_url="http://testserver") as client:
+        yield client
+
+
+@pytest.fixture
+async def make(app: FastAPI, runtime: Runtime) -> AsyncIterator[Make]:
+    """Makes an organization and people in it, and clients who are signed in as them."""
+    make = await Make.organization(app, runtime)
+    yield make
+    await make.close()
