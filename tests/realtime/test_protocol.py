@@ -297,8 +297,8 @@ def test_a_refused_message_leaves_the_subscription(connection: Connection) -> No
 # Leaving
 
 
-def leave(connection: Connection) -> None:
-    connection.receive(text_of("unsubscribe", ref="u", room_id=ROOM), 1.0)
+def leave(connection: Connection, now: float = 1.0) -> None:
+    connection.receive(text_of("unsubscribe", ref="u", room_id=ROOM), now)
 
 
 def be_removed(connection: Connection) -> None:
@@ -591,13 +591,24 @@ class Interleavings(RuleBasedStateMachine):
         self.fetches: list[tuple[Fetch, list[LogEntry]]] = []
         for client in self.clients.values():
             client.is_subscribed = False
+        for room_id in self.log:
+            self.subscribe(room_id)
+            self.answer()
 
-    @rule(room_id=rooms, count=st.sampled_from([1, 1, 1, 2, 5, 70, 260]))
-    def post(self, room_id: UUID, count: int) -> None:
+    @rule(
+        room_id=rooms,
+        count=st.sampled_from([1, 1, 1, 2, 5, 70, 260]),
+        heard=st.sampled_from(["now", "later", "never"]),
+    )
+    def post(self, room_id: UUID, count: int, heard: str) -> None:
         start = len(self.log[room_id]) + 1
         posted = log(*range(start, start + count), room_id=room_id)
         self.log[room_id] += posted
-        self.hints += posted
+        if heard == "now":
+            for hint in posted:
+                self.connection.offer(hint)
+        elif heard == "later":
+            self.hints += posted
 
     @precondition(lambda self: self.hints)
     @rule(data=st.data(), alone=st.booleans(), again=st.booleans())
@@ -608,18 +619,6 @@ class Interleavings(RuleBasedStateMachine):
             self.connection.notice(hint.room_id, hint.seq)
         else:
             self.connection.offer(hint)
-
-    @precondition(lambda self: self.hints)
-    @rule(data=st.data())
-    def hear_a_run(self, data: st.DataObject) -> None:
-        first = data.draw(st.integers(0, len(self.hints) - 1))
-        for hint in self.hints[first:]:
-            self.connection.offer(hint)
-        del self.hints[first:]
-
-    @rule()
-    def lose_every_hint(self) -> None:
-        self.hints.clear()
 
     @rule(room_id=rooms)
     def subscribe(self, room_id: UUID) -> None:
@@ -645,14 +644,15 @@ class Interleavings(RuleBasedStateMachine):
             first_seq=1,
         )
 
-    @rule(room_id=rooms)
-    def unsubscribe(self, room_id: UUID) -> None:
+    @rule(room_id=rooms, how=st.sampled_from(["unsubscribe", "remove", "disconnect"]))
+    def leave(self, room_id: UUID, how: str) -> None:
         self.now += 1
-        self.connection.receive(text_of("unsubscribe", ref="u", room_id=room_id), self.now)
-
-    @rule(room_id=rooms)
-    def remove(self, room_id: UUID) -> None:
-        self.connection.remove(room_id, "removed")
+        if how == "unsubscribe":
+            leave(self.connection, self.now)
+        elif how == "remove":
+            self.connection.remove(room_id, "removed")
+        else:
+            self.connect()
 
     @rule()
     def begin_read(self) -> None:
@@ -678,10 +678,6 @@ class Interleavings(RuleBasedStateMachine):
                 room_id = UUID(frame["room_id"])
                 self.clients[room_id].read(frame, self.log[room_id])
             count = None if count is None else count - 1
-
-    @rule()
-    def lose_the_connection(self) -> None:
-        self.connect()
 
     @invariant()
     def the_queue_is_bounded(self) -> None:
