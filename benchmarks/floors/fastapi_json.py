@@ -14,10 +14,12 @@ app = FastAPI()
 
 @app.get("/")
 async def ready() -> dict[str, str]:
+    """Say that it listens."""
     return {}
 
 
 @app.get("/records/{record_id}")
 async def read(record_id: UUID) -> Mapping[str, str]:
+    """Answer the same record for every id."""
     del record_id
     return _RECORD

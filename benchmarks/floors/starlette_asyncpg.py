@@ -45,7 +45,7 @@ _FIRST: Final = UUID(int=0)
 @asynccontextmanager
 async def _pool(app: Starlette) -> AsyncIterator[None]:
     async with asyncpg.create_pool(
-        driver_url(os.environ[DATABASE_URL]), min_size=1, max_size=8
+        driver_url(os.environ[DATABASE_URL]), min_size=1, max_size=16
     ) as pool:
         app.state.pool = pool
         yield
@@ -63,10 +63,12 @@ def _plain(row: asyncpg.Record) -> dict[str, str]:
 
 
 async def ready(_request: Request) -> JSONResponse:
+    """Say that it listens."""
     return JSONResponse({})
 
 
 async def read(request: Request) -> JSONResponse:
+    """Read one record of the caller's tenant."""
     record_id = UUID(request.path_params["record_id"])
     row = await request.app.state.pool.fetchrow(_READ, _digest(request), record_id)
     if row is None:
@@ -75,12 +77,14 @@ async def read(request: Request) -> JSONResponse:
 
 
 async def page(request: Request) -> JSONResponse:
+    """List records of the caller's tenant after one of them."""
     after = UUID(request.query_params["after"]) if "after" in request.query_params else _FIRST
     rows = await request.app.state.pool.fetch(_LIST, _digest(request), after, PAGE)
     return JSONResponse({"items": [_plain(row) for row in rows]})
 
 
 async def create(request: Request) -> JSONResponse:
+    """Create a record in the caller's tenant, and its audit row."""
     body = json.loads(await request.body())
     row = await request.app.state.pool.fetchrow(
         _CREATE, _digest(request), body["kind"], body["title"], body["body"]

@@ -11,10 +11,12 @@ _RECORD = plain_record()
 
 
 async def read(_request: Request) -> JSONResponse:
+    """Answer the same record for every id."""
     return JSONResponse(_RECORD)
 
 
 async def ready(_request: Request) -> JSONResponse:
+    """Say that it listens."""
     return JSONResponse({})
 
 
