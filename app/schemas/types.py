@@ -30,6 +30,7 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
+from typing_extensions import override
 
 from app.core.problems.validation import explain
 
@@ -82,6 +83,7 @@ class _Text(GroupedMetadata):
     multiline: bool
     name: bool
 
+    @override
     def __iter__(self) -> Iterator[object]:
         yield StringConstraints(
             min_length=self.min_length,
@@ -304,6 +306,7 @@ class _Number(GroupedMetadata):
     max_digits: int
     decimal_places: int
 
+    @override
     def __iter__(self) -> Iterator[object]:
         yield Field(
             max_digits=self.max_digits, decimal_places=self.decimal_places, allow_inf_nan=False

@@ -250,7 +250,8 @@ def _within(value: object, depth: int) -> bool:
             return depth < 32 and all(
                 _within(k, depth + 1) and _within(v, depth + 1) for k, v in value.items()
             )
-    raise AssertionError(value)
+        case _:
+            raise AssertionError(value)
 
 
 texts = st.text(st.characters(exclude_categories=()), max_size=6)

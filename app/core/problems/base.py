@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from starlette.responses import Response
+from typing_extensions import override
 
 from app.core import clock
 
@@ -54,6 +55,7 @@ class Problem(Exception):  # noqa: N818  # the word of RFC 9457, and of every cl
     status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
     default_headers: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
+    @override
     def __init_subclass__(cls) -> None:
         """Enter the class in the registry that the documentation lists."""
         super().__init_subclass__()

@@ -5,7 +5,6 @@ from types import MappingProxyType
 from typing import Final
 
 import asyncpg
-import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 from starlette.websockets import WebSocket, WebSocketState
 
+from app.core.logging import get_logger
 from app.core.problems.base import Problem, problem_response
 from app.core.problems.database import from_database_error, is_our_mistake
 from app.core.problems.standard import (
@@ -35,7 +35,7 @@ from app.core.problems.standard import (
 )
 from app.core.problems.validation import invalid
 
-_log = structlog.stdlib.get_logger("stepwell.problems")
+_log = get_logger("problems")
 
 _BY_STATUS: Final[Mapping[int, type[Problem]]] = MappingProxyType(
     {
