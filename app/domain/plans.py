@@ -19,7 +19,7 @@ from app.domain.policies import Dated, shipped_policy
 from app.domain.roles import AgeBand, LevelOfCare
 from app.domain.transitions import Machine
 
-JsonValue: TypeAlias = "bool | int | str | None | Sequence[JsonValue] | Mapping[str, JsonValue]"
+JsonValue: TypeAlias = "bool | int | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
 
 @unique
@@ -82,7 +82,7 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What tells whether an objective is reached: a score, a diary or a behavior, and its target."""
+    """What tells whether an objective is reached: a score, a diary or a behavior, and a target."""
 
     kind: str
     name: str
@@ -138,11 +138,11 @@ class PlanContent:
 
 @dataclass(frozen=True, slots=True)
 class PlanContext:
-    """What surrounds the plan and changes what it must say. Unknown is True where that asks more."""
+    """What surrounds a plan and changes what it must say; what is unknown is given as True."""
 
     age_band: AgeBand
     has_recent_safety_alert: bool
-    has_safety_plan: bool
+    lacks_safety_plan: bool
     needs_physician: bool
 
 
@@ -204,7 +204,7 @@ class Signature:
 
 
 def required_signers(context: PlanContext) -> frozenset[Signer]:
-    """Say who must sign: the participant and a licensed clinician, and for some payers a physician."""
+    """Say who must sign: participant and licensed clinician; for some payers a physician too."""
     signers = {Signer.PARTICIPANT, Signer.LICENSED_CLINICIAN}
     return frozenset(signers | ({Signer.PHYSICIAN} if context.needs_physician else set()))
 
@@ -245,7 +245,7 @@ def content_digest(content: PlanContent | Mapping[str, JsonValue]) -> bytes:
     return hashlib.sha256(text.encode("utf-8")).digest()
 
 
-def _canonical(value: object) -> JsonValue:
+def _canonical(value: object) -> JsonValue:  # noqa: PLR0911 - one return for each kind of value
     match value:
         case None | bool() | int():
             return value
@@ -285,7 +285,7 @@ def _frame(policy: PlanPolicy, content: PlanContent, context: PlanContext) -> It
         yield Gap("discharge_criteria_missing", "/discharge_criteria")
     if content.review_on is None:
         yield Gap("review_date_missing", "/review_on")
-    if context.has_recent_safety_alert and not context.has_safety_plan:
+    if context.has_recent_safety_alert and context.lacks_safety_plan:
         yield Gap("safety_plan_missing", "")
 
 
