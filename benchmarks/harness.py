@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from typing_extensions import override
+
 Sample = Mapping[str, float]
 """The figures of one turn, by name; the unit is part of the name."""
 
@@ -28,6 +30,7 @@ class Goal:
         """Whether a figure, or its ratio, keeps to the limit."""
         return value >= self.limit if self.is_at_least else value <= self.limit
 
+    @override
     def __str__(self) -> str:
         bound = "at least" if self.is_at_least else "at most"
         return f"{self.figure} {bound} {self.limit:g}{' x floor' if self.is_ratio else ''}"

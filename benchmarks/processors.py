@@ -59,7 +59,7 @@ def parse_stat(stat: str, schedstat: str) -> ProcessTimes:
     user, system, reaped_user, reaped_system = (int(field) for field in fields[11:15])
     nanoseconds = int(schedstat.split()[0]) if schedstat else 0
     return ProcessTimes(
-        pid=int(head.split(" ", 1)[0]),
+        pid=int(head.partition(" ")[0]),
         parent=int(fields[1]),
         own=max((user + system) / TICKS_PER_SECOND, nanoseconds / 1e9),
         reaped=(reaped_user + reaped_system) / TICKS_PER_SECOND,

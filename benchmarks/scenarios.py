@@ -32,7 +32,7 @@ class Effort:
     growth_rows: int = LARGE
     rooms: int = 100
     seats: int = 12
-    messages: int = 20
+    messages: int = 50
     steady_messages_per_second: float = 100.0
 
 

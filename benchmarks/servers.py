@@ -38,7 +38,7 @@ class Server:
     def __init__(self, command: Command, *, port: int, processor: int) -> None:
         self.port = port
         self.spawned_at = time.perf_counter()
-        self._output: IO[bytes] = tempfile.TemporaryFile()
+        self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # stop() closes it
         self._process = subprocess.Popen(
             command.arguments,
             env={**os.environ, **command.environment},

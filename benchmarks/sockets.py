@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Final
+from typing import Final, cast
 
 from typing_extensions import override
 
@@ -160,10 +160,9 @@ class Member(asyncio.Protocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError("A socket is a transport of bytes in both directions.")
-        self._transport = transport
-        transport.write(self._seat.request)
+        # uvloop's transports have the methods, but not the base class.
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(self._seat.request)
 
     @override
     def data_received(self, data: bytes) -> None:

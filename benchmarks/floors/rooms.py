@@ -17,6 +17,7 @@ from typing import Final
 import asyncpg
 import uvloop
 from websockets.asyncio.server import ServerConnection, broadcast, serve
+from websockets.exceptions import ConnectionClosedError
 from websockets.http11 import Request, Response
 
 from benchmarks.driver import connect, driver_url
@@ -48,24 +49,30 @@ async def main(port: int) -> None:
     end = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
     async with AsyncExitStack() as stack:
-        keep = await _keeper(stack)
-        rooms: defaultdict[str, set[ServerConnection]] = defaultdict(set)
+        member = _members(await _keeper(stack))
+        async with serve(
+            member, "127.0.0.1", port, compression=None, process_request=_answer_knocks
+        ):
+            await end.wait()
 
-        async def member(socket: ServerConnection) -> None:
-            room = socket.request.path if socket.request else "/"
-            rooms[room].add(socket)
-            try:
-                async for message in socket:
-                    if keep is not None:
-                        await keep(room, str(message))
-                    broadcast(rooms[room], message)
-            finally:
-                rooms[room].discard(socket)
 
-        await stack.enter_async_context(
-            serve(member, "127.0.0.1", port, compression=None, process_request=_answer_knocks)
-        )
-        await end.wait()
+def _members(keep: Keep | None) -> Callable[[ServerConnection], Awaitable[None]]:
+    rooms: defaultdict[str, set[ServerConnection]] = defaultdict(set)
+
+    async def member(socket: ServerConnection) -> None:
+        room = socket.request.path if socket.request else "/"
+        rooms[room].add(socket)
+        try:
+            async for message in socket:
+                if keep is not None:
+                    await keep(room, str(message))
+                broadcast(rooms[room], message)
+        except ConnectionClosedError:
+            return  # The harness hangs up without a closing handshake.
+        finally:
+            rooms[room].discard(socket)
+
+    return member
 
 
 async def _keeper(stack: AsyncExitStack) -> Keep | None:
