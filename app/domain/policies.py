@@ -18,7 +18,7 @@ STRICT = ConfigDict(extra="forbid")
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
 
 
-class InvalidPolicy(ValueError):  # noqa: N818 - a refusal, named for what is wrong
+class InvalidPolicy(ValueError):
     """A policy contradicts its format; `place` is a dotted path, `reason` a stable code."""
 
     def __init__(self, place: str, reason: str) -> None:

@@ -13,7 +13,7 @@ S = TypeVar("S", bound=StrEnum)
 A = TypeVar("A", bound=StrEnum)
 
 
-class IllegalTransition(ValueError):  # noqa: N818 - a refusal, named for what is wrong
+class IllegalTransition(ValueError):
     """The verb does not apply in this state; both are words, never content."""
 
     def __init__(self, state: StrEnum, action: StrEnum) -> None:

@@ -47,7 +47,7 @@ LOINC_NOTICE: Final = "This material contains content from LOINC (loinc.org)."
 _ADAPTER: Final = TypeAdapter(Instrument)
 
 
-class InvalidDefinition(ValueError):  # noqa: N818 - a refusal, named for what is wrong
+class InvalidDefinition(ValueError):
     """A definition contradicts itself; `place` is a dotted path, `reason` a stable code."""
 
     def __init__(self, place: str, reason: str) -> None:

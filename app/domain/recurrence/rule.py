@@ -47,7 +47,7 @@ _NUMBER: Final = re.compile(r"[+-]?\d{1,5}", re.ASCII)
 _UNTIL: Final = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 
 
-class InvalidRecurrence(ValueError):  # noqa: N818 - a refusal, named for what is wrong
+class InvalidRecurrence(ValueError):
     """A series cannot be read or is not allowed; `code` is stable and repeats no input."""
 
     def __init__(self, code: str) -> None:

@@ -1,148 +1,19 @@
-"""What the admission policy suggests, on three axes and with every reason.
-
-Severity, commitment and virtual ability are each judged by criteria; the table
-of the clinical reference, section 2.7, turns the three into a suggestion. An
-acute alert always wins. Anything unknown that the policy requires leads to
-`defer_more_info`, so that no silence ever admits anyone. It is decision
-support: a licensed human decides (`intake`), and both are kept.
-"""
+"""Judge the three axes: which criteria are met, and which answer they add up to."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum, unique
-from functools import cache
-from typing import ClassVar, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from app.domain.criteria import Axis, Criterion, Outcome
 from app.domain.instruments import GateKind, Number
-from app.domain.instruments.expressions import Operator
-from app.domain.policies import STRICT, Dated, shipped_policy
 from app.domain.readiness import GateResult
-
-
-@unique
-class Severity(StrEnum):
-    """How much care the condition asks for."""
-
-    BELOW_IOP = "below_iop"
-    IOP_RANGE = "iop_range"
-    ABOVE_IOP = "above_iop"
-    UNDETERMINED = "undetermined"
-
-
-@unique
-class Commitment(StrEnum):
-    """How ready the person is to attend."""
-
-    READY = "ready"
-    READY_WITH_PLAN = "ready_with_plan"
-    NOT_NOW = "not_now"
-    UNDETERMINED = "undetermined"
-
-
-@unique
-class VirtualAbility(StrEnum):
-    """Whether care can reach the person online."""
-
-    ABLE = "able"
-    ABLE_WITH_SUPPORT = "able_with_support"
-    UNABLE = "unable"
-    UNDETERMINED = "undetermined"
-
-
-@unique
-class Verdict(StrEnum):
-    """What the policy suggests; never what is decided."""
-
-    ADMIT = "admit"
-    HIGHER_LEVEL = "higher_level"
-    OUTPATIENT = "outpatient"
-    MOTIVATIONAL_PATHWAY = "motivational_pathway"
-    IN_PERSON_OR_SUPPORT = "in_person_or_support"
-    DEFER_MORE_INFO = "defer_more_info"
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreCriterion:
-    """A published threshold that shows need for this level of care.
-
-    A required instrument must have been given before anyone is called below
-    the range; an optional one counts when it was.
-    """
-
-    __pydantic_config__: ClassVar = STRICT
-    instrument: str
-    score: str
-    op: Operator
-    value: Number
-    is_required: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SeverityRule:
-    """When the condition is in the range of the program."""
-
-    __pydantic_config__: ClassVar = STRICT
-    any_of: tuple[ScoreCriterion, ...]
-    reason: str
-    functional_domains: tuple[str, ...]
-    functional_alternatives: tuple[str, ...]
-    impaired_from: int
-    functional_reason: str
-    acute_reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class RulerRule:
-    """From which figure on a readiness ruler asks for no engagement plan."""
-
-    __pydantic_config__: ClassVar = STRICT
-    score: str
-    ready_from: int
-    is_required: bool
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class AttestationRule:
-    """A statement that a clinician makes, and what the opposite means for its axis.
-
-    `expects` is the answer that admits: true for a requirement, false for an
-    exclusion.
-    """
-
-    __pydantic_config__: ClassVar = STRICT
-    code: str
-    axis: Axis
-    expects: bool
-    otherwise: Severity | Commitment | VirtualAbility
-    is_overridable: bool
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class GateRule:
-    """A gate of the readiness checklist that admission looks at.
-
-    The policy names its gates, so that an absent checklist is unknown and not
-    a checklist without failures.
-    """
-
-    __pydantic_config__: ClassVar = STRICT
-    code: str
-    kind: GateKind
-    is_overridable: bool
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdmissionPolicy(Dated):
-    """The criteria of admission as dated data."""
-
-    severity: SeverityRule
-    rulers: tuple[RulerRule, ...]
-    attestations: tuple[AttestationRule, ...]
-    gates: tuple[GateRule, ...]
+from app.domain.recommendation.policy import (
+    AdmissionPolicy,
+    Commitment,
+    Severity,
+    SeverityRule,
+    VirtualAbility,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,29 +54,8 @@ class Axes:
     virtual_ability: VirtualAbility
 
 
-@dataclass(frozen=True, slots=True)
-class Recommendation:
-    """A suggestion with every reason, and the policy version that made it."""
-
-    verdict: Verdict
-    axes: Axes
-    criteria: tuple[Criterion, ...]
-    policy_key: str
-    policy_version: str
-
-
-@cache
-def default_admission_policy() -> AdmissionPolicy:
-    """Give the admission policy that ships."""
-    return shipped_policy(AdmissionPolicy, "admission-default")
-
-
-def recommend(policy: AdmissionPolicy, inputs: IntakeInputs) -> Recommendation:
-    """Suggest what the policy says, criterion by criterion.
-
-    Taking any input away never turns another suggestion into `admit`, and an
-    open acute alert suggests a higher level whatever else is known.
-    """
+def judge(policy: AdmissionPolicy, inputs: IntakeInputs) -> tuple[Axes, tuple[Criterion, ...]]:
+    """Answer the three axes, with every criterion that the answers rest on."""
     judged = [
         *_severity(policy, inputs),
         *_commitment(policy, inputs),
@@ -216,32 +66,7 @@ def recommend(policy: AdmissionPolicy, inputs: IntakeInputs) -> Recommendation:
         _settle(judged, Axis.COMMITMENT, _COMMITMENT),
         _settle(judged, Axis.VIRTUAL_ABILITY, _VIRTUAL_ABILITY),
     )
-    return Recommendation(
-        verdict=suggest(axes),
-        axes=axes,
-        criteria=tuple(each.criterion for each in judged),
-        policy_key=policy.key,
-        policy_version=policy.version,
-    )
-
-
-def suggest(axes: Axes) -> Verdict:
-    """Read the suggestion table (clinical reference, section 2.7), first line that fits."""
-    if axes.severity is Severity.ABOVE_IOP:
-        return Verdict.HIGHER_LEVEL
-    if axes.severity is Severity.BELOW_IOP:
-        return Verdict.OUTPATIENT
-    if (
-        axes.severity is Severity.UNDETERMINED
-        or axes.commitment is Commitment.UNDETERMINED
-        or axes.virtual_ability is VirtualAbility.UNDETERMINED
-    ):
-        return Verdict.DEFER_MORE_INFO
-    if axes.commitment is Commitment.NOT_NOW:
-        return Verdict.MOTIVATIONAL_PATHWAY
-    if axes.virtual_ability is VirtualAbility.UNABLE:
-        return Verdict.IN_PERSON_OR_SUPPORT
-    return Verdict.ADMIT
+    return axes, tuple(each.criterion for each in judged)
 
 
 Value = TypeVar("Value", Severity, Commitment, VirtualAbility)
