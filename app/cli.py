@@ -52,7 +52,7 @@ def seed_database() -> None:
 def openapi(
     *,
     write: Annotated[bool, typer.Option(help="Write the contract to openapi/.")] = False,
-    check: Annotated[bool, typer.Option(help="Fail when openapi/ is not what the code says.")] = False,
+    check: Annotated[bool, typer.Option(help="Fail when openapi/ differs from the code.")] = False,
 ) -> None:
     """Show, write or check the contract."""
     app = create_app(make_runtime(Settings(), "postgresql+asyncpg://stepwell_api@/stepwell"))

@@ -134,7 +134,7 @@ def _problems_everywhere(operation: dict[str, Any]) -> None:
     responses["default"] = {"description": "Any other problem.", "content": content}
 
 
-def _strict(node: Any) -> Any:
+def _strict(node: Any) -> Any:  # noqa: ANN401 (JSON)
     """Write the 3.2 keyword for streamed items as 3.1 tools understand it."""
     if isinstance(node, dict):
         return {

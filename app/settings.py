@@ -13,7 +13,7 @@ from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
-class Misconfigured(Exception):  # noqa: N818 (what is wrong, for the operator)
+class Misconfigured(Exception):
     """The configuration cannot be started with; each sentence says what to change."""
 
     def __init__(self, sentences: list[str]) -> None:
@@ -23,7 +23,7 @@ class Misconfigured(Exception):  # noqa: N818 (what is wrong, for the operator)
 
 @unique
 class Mode(StrEnum):
-    """`development` serves documentation and synthetic people; `production` refuses what is unsafe."""
+    """`development` serves documentation; `production` refuses what is unsafe."""
 
     DEVELOPMENT = "development"
     PRODUCTION = "production"
@@ -129,7 +129,7 @@ class Settings(BaseSettings):
 def load() -> Settings:
     """Read the environment; raises Misconfigured with a sentence for each wrong value."""
     try:
-        return Settings()  # type: ignore[call-arg]  # every field comes from the environment
+        return Settings()
     except ValidationError as error:
         raise Misconfigured(
             [

@@ -1,7 +1,7 @@
 """Runs migrations as `stepwell_migrate`, acting as the owner of the schema."""
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 from alembic import context
 from sqlalchemy import Connection, Text, text
@@ -11,7 +11,7 @@ from app.models import Base
 from app.models.base import Word
 
 
-def _render_item(kind: str, item: Any, _context: Any) -> str | bool:
+def _render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
     """A word is text in history: its vocabulary is kept by a check constraint."""
     return "sa.Text()" if kind == "type" and isinstance(item, Word) else False
 

@@ -24,7 +24,7 @@ def main() -> None:
     hidden = GUARDS.rename(GUARDS.with_suffix(".hidden"))
     try:
         with tempfile.TemporaryDirectory(prefix="stepwell-tables-") as directory:
-            Path(directory).chmod(0o711)  # the server runs as somebody else when we are root
+            Path(directory).chmod(0o711)  # for the server's own user
             server = embedded.start(Path(directory) / "data", for_tests=True)
             try:
                 embedded.bootstrap(server)
@@ -36,7 +36,8 @@ def main() -> None:
     finally:
         hidden.rename(GUARDS)
     text = TABLES.read_text()
-    TABLES.write_text(text.replace('"""tables"""', '"""The tables, as the models describe them."""'))
+    docstring = '"""The tables, as the models describe them."""'
+    TABLES.write_text(text.replace('"""tables"""', docstring))
     sys.stdout.write(f"{TABLES.name} is written\n")
 
 

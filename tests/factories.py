@@ -7,7 +7,7 @@ over HTTP, as a client would do it.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Self
+from typing import Self
 from uuid import UUID
 
 from fastapi import FastAPI
@@ -157,7 +157,7 @@ class Make:
             sign_in = await self._sign_in(db, account, scope)
         return self._person(account, sign_in, participant_id=participant_id)
 
-    async def program(self, **fields: Any) -> Program:
+    async def program(self, **fields: object) -> Program:
         """A program that is open."""
         now = clock.now()
         program = Program(
@@ -234,9 +234,7 @@ class Make:
             exp=now + timedelta(minutes=5),
         )
         token = self.runtime.issuer.issue(claims, now)
-        person = Person(
-            self.app, token, account_id=account.id, sign_in_id=sign_in.id, **ids
-        )
+        person = Person(self.app, token, account_id=account.id, sign_in_id=sign_in.id, **ids)
         self.people.append(person)
         return person
 
@@ -250,9 +248,7 @@ class _Transaction:
 
     async def __aenter__(self) -> AsyncSession:
         db = await self._command.__aenter__()
-        await db.execute(
-            text("select enter_organization(:id)"), {"id": self._make.organization_id}
-        )
+        await db.execute(text("select enter_organization(:id)"), {"id": self._make.organization_id})
         db.info.update(
             organization_id=self._make.organization_id,
             account_id=None,
@@ -260,7 +256,7 @@ class _Transaction:
         )
         return db
 
-    async def __aexit__(self, *failure: Any) -> None:
+    async def __aexit__(self, *failure: object) -> None:
         await self._command.__aexit__(*failure)
 
 

@@ -14,14 +14,14 @@ from contextvars import ContextVar, Token
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-_ZERO: Final = timedelta(0)
-_organization_offset: ContextVar[timedelta] = ContextVar("organization_offset", default=_ZERO)
+ZERO: Final = timedelta(0)
+_organization_offset: ContextVar[timedelta] = ContextVar("organization_offset", default=ZERO)
 
 
 class _Process:
     """How far this process's clock stands from the machine's."""
 
-    offset: timedelta = _ZERO
+    offset: timedelta = ZERO
 
 
 def wall() -> datetime:

@@ -7,7 +7,7 @@ which checks the caller's access and sets the tenant (`app.security.guards`).
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 from uuid import UUID
@@ -39,7 +39,7 @@ class Query:
             name: value for name, value in compiled.params.items() if value is not None
         }
 
-    def arguments(self, values: dict[str, Any]) -> list[Any]:
+    def arguments(self, values: Mapping[str, object]) -> list[object]:
         """The values in the order of the placeholders; a literal of the statement fills its own."""
         return [values[n] if n in values else self._defaults.get(n) for n in self._names]
 
@@ -53,15 +53,15 @@ class Lane:
         self.connection = connection
         self.info: dict[Any, Any] = {} if info is None else info
 
-    async def one(self, query: Query, **values: Any) -> asyncpg.Record | None:
+    async def one(self, query: Query, **values: object) -> asyncpg.Record | None:
         """The first row, or None."""
         return await self.connection.fetchrow(query.sql, *query.arguments(values))
 
-    async def all(self, query: Query, **values: Any) -> list[asyncpg.Record]:
+    async def all(self, query: Query, **values: object) -> list[asyncpg.Record]:
         """Every row."""
         return await self.connection.fetch(query.sql, *query.arguments(values))
 
-    async def value(self, query: Query, **values: Any) -> Any:
+    async def value(self, query: Query, **values: object) -> Any:  # noqa: ANN401 (what the column holds)
         """The first column of the first row, or None."""
         return await self.connection.fetchval(query.sql, *query.arguments(values))
 
@@ -124,7 +124,7 @@ class Connections:
 
     @asynccontextmanager
     async def command(self) -> AsyncIterator[AsyncSession]:
-        """A transaction in the ORM lane, committed at the end, rolled back on any exception."""
+        """A transaction in the ORM's lane, committed at the end, rolled back on an exception."""
         async with self.sessions() as db:
             yield db
             try:
@@ -136,7 +136,7 @@ class Connections:
 
     @asynccontextmanager
     async def lane(self) -> AsyncIterator[Lane]:
-        """A transaction in the driver's lane, committed at the end, rolled back on any exception."""
+        """A transaction in the driver's lane, committed at the end, rolled back on an exception."""
         pooled = await self.engine.raw_connection()
         connection = cast("asyncpg.Connection", pooled.driver_connection)
         try:

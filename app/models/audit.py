@@ -78,12 +78,12 @@ class AuditEvent(Base):
     source: Mapped[Code | None] = mapped_column(server_default=text(_context("source")))
     action: Mapped[AuditAction] = word("action", AuditAction)
     subtype: Mapped[Code]
-    outcome: Mapped[AuditOutcome] = word("outcome", AuditOutcome, default=AuditOutcome.SUCCESS)
+    outcome: Mapped[AuditOutcome] = word("outcome", AuditOutcome)
     participant_id: Mapped[UUID | None]
     participant_ids: Mapped[list[UUID] | None] = mapped_column(ARRAY(Uuid))
     resource: Mapped[Code]
     resource_id: Mapped[UUID | None]
     resource_version: Mapped[int | None]
-    purpose: Mapped[Code] = mapped_column(default="treatment", server_default=text("'treatment'"))
+    purpose: Mapped[Code] = mapped_column(server_default=text("'treatment'"))
     sensitivity: Mapped[list[str] | None] = mapped_column(ARRAY(Text), info={"class": "code"})
-    count: Mapped[int] = mapped_column(default=1, server_default=text("1"))
+    count: Mapped[int] = mapped_column(server_default=text("1"))

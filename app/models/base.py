@@ -1,4 +1,4 @@
-"""What every table has in common: its tenant, its name, its version and the class of each column."""
+"""What every table has in common: its tenant, its version and the class of each column."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -66,7 +66,7 @@ class Base(DeclarativeBase):
 
 
 class Tenant:
-    """A row that belongs to one organization; row-level security keeps it there (AUTHZ-21 to 23)."""
+    """A row of one organization; row-level security keeps it there (AUTHZ-21 to 23)."""
 
     organization_id: Mapped[UUID] = mapped_column(
         primary_key=True,

@@ -375,7 +375,7 @@ ServerFrame: TypeAlias = Annotated[
 ]
 
 
-class BadFrame(Exception):  # noqa: N818  # the word of WS-04, and of the client that reads it
+class BadFrame(Exception):  # the word of WS-04, and of the client that reads it
     """A frame that says nothing we know. `detail` names fields and rules, never a value."""
 
     def __init__(self, code: str, ref: str | None = None, *, detail: str = "") -> None:

@@ -6,6 +6,8 @@ from uuid import UUID
 
 from fastapi import Depends, Query, Request, Response
 
+from app.core.pagination import Key, Listing, filters_digest, next_link
+from app.core.problems import InvalidCursor
 from app.schemas.base import Page
 from app.schemas.types import Cursor, Limit
 from app.security.guards import runtime_of
@@ -40,45 +42,41 @@ class PageRequest:
         self._request = request
         self._response = response
 
-    def after(self) -> Sequence[Any] | None:
+    def after(self) -> tuple[Key, ...] | None:
         """The sort key of the last item seen, None on the first page. Raises InvalidCursor."""
         if self._cursor is None:
             return None
-        return self._codec.decode(self._cursor, self._route, self._organization, self._filters)
+        return runtime_of(self._request).cursors.decode(self._listing, self._cursor)
 
     def after_id(self) -> UUID:
         """The id of the last item seen; lower than every id on the first page."""
-        key = self.after()
-        return FIRST if key is None else UUID(str(key[0]))
+        match self.after():
+            case None:
+                return FIRST
+            case (UUID() as seen,):
+                return seen
+            case _:
+                raise InvalidCursor
 
-    def next_cursor(self, key: Sequence[Any]) -> str:
+    def next_cursor(self, *key: Key) -> str:
         """The cursor that reads on after this sort key; also sent as a Link header."""
-        cursor = self._codec.encode(self._route, self._organization, self._filters, key)
-        url = self._request.url.include_query_params(cursor=cursor)
-        self._response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+        cursor = runtime_of(self._request).cursors.encode(self._listing, key)
+        query = {**self._request.query_params, "cursor": cursor}
+        self._response.headers["Link"] = next_link(self._request.url.path, query, cursor)
         return cursor
 
     @property
-    def _codec(self) -> Any:
-        return runtime_of(self._request).cursors
-
-    @property
-    def _route(self) -> str:
-        return self._request.url.path
-
-    @property
-    def _organization(self) -> str:
-        organization_id: str = self._request.scope["state"]["organization_id"]
-        return organization_id
-
-    @property
-    def _filters(self) -> str:
-        kept = [
-            f"{name}={value}"
-            for name, value in sorted(self._request.query_params.multi_items())
+    def _listing(self) -> Listing:
+        filters = {
+            name: value
+            for name, value in self._request.query_params.multi_items()
             if name not in {"cursor", "limit"}
-        ]
-        return "&".join(kept)
+        }
+        return Listing(
+            self._request.url.path,
+            UUID(self._request.scope["state"]["organization_id"]),
+            filters_digest(filters),
+        )
 
 
 PageQuery = Annotated[PageRequest, Depends()]
@@ -90,5 +88,5 @@ def page_of(page_type: type[P], page: PageRequest, found: Sequence[HasId]) -> P:
     shown = found[: page.limit]
     more = len(found) > page.limit
     return page_type(
-        items=list(shown), next_cursor=page.next_cursor([str(shown[-1].id)]) if more else None
+        items=list(shown), next_cursor=page.next_cursor(shown[-1].id) if more else None
     )

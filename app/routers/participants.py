@@ -73,7 +73,7 @@ async def read_participant(
 @routes.patch(
     "/{participant_id}", responses=problems(NotFound, PreconditionRequired, PreconditionFailed)
 )
-async def update_participant(  # noqa: PLR0913 (a route's signature is its documentation)
+async def update_participant(
     participant_id: UUID,
     body: ParticipantUpdate,
     response: Response,

@@ -57,15 +57,13 @@ async def read_program(
     program_id: UUID, response: Response, db: Database, _: ProgramReader
 ) -> ProgramRead:
     """Read one program."""
-    return tagged(
-        response, ProgramRead.model_validate(await programs.get_program(db, program_id))
-    )
+    return tagged(response, ProgramRead.model_validate(await programs.get_program(db, program_id)))
 
 
 @routes.patch(
     "/{program_id}", responses=problems(NotFound, PreconditionRequired, PreconditionFailed)
 )
-async def update_program(  # noqa: PLR0913 (a route's signature is its documentation)
+async def update_program(
     program_id: UUID,
     body: ProgramUpdate,
     response: Response,

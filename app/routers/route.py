@@ -82,6 +82,4 @@ def _is_unchanged(request: Request, response: Response) -> bool:
 
 
 def _not_modified(response: Response) -> Response:
-    return Response(
-        status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": response.headers["etag"]}
-    )
+    return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": response.headers["etag"]})

@@ -69,12 +69,12 @@ class ParticipantCreate(Schema):
 class ParticipantUpdate(Schema):
     """A change: what is absent stays as it is, null empties it."""
 
-    preferred_name: Name | None | MISSING = MISSING
-    pronouns: Name | None | MISSING = MISSING
+    preferred_name: Name | MISSING | None = MISSING
+    pronouns: Name | MISSING | None = MISSING
     alias: Name | MISSING = MISSING
-    phone: Phone | None | MISSING = MISSING
+    phone: Phone | MISSING | None = MISSING
     time_zone: ZoneName | MISSING = MISSING
-    home_state: StateCode | None | MISSING = MISSING
+    home_state: StateCode | MISSING | None = MISSING
 
 
 class ReferralCreate(Schema):

@@ -35,7 +35,7 @@ class ProgramUpdate(Schema):
 
     name: Name | MISSING = MISSING
     hours_per_week: HoursPerWeek | MISSING = MISSING
-    closes_on: Date | None | MISSING = MISSING
+    closes_on: Date | MISSING | None = MISSING
 
 
 class ProgramRead(ReadSchema):

@@ -42,9 +42,7 @@ def visible_participants(participant_id: IdColumn, reach: Reach) -> ColumnElemen
     return or_(*ways) if ways else false()
 
 
-def participants_visible_to(
-    principal: Principal, participant_id: IdColumn
-) -> ColumnElement[bool]:
+def participants_visible_to(principal: Principal, participant_id: IdColumn) -> ColumnElement[bool]:
     """The same condition, bound to this caller and this moment, for the ORM's lane."""
     condition = visible_participants(participant_id, principal.reach)
     return condition.params(**reach_parameters(principal))
@@ -55,7 +53,7 @@ def reach_parameters(principal: Principal) -> dict[str, object]:
     return {"me": principal.participant_id or principal.staff_member_id, "now": clock.now()}
 
 
-def groups_led_by_me() -> Select[tuple[UUID]]:
+def groups_led_by_me() -> Select[UUID]:
     """The groups that the caller leads now."""
     return select(GroupFacilitator.group_id).where(
         GroupFacilitator.staff_member_id == _ME,
@@ -64,7 +62,7 @@ def groups_led_by_me() -> Select[tuple[UUID]]:
     )
 
 
-def groups_of_me() -> Select[tuple[UUID]]:
+def groups_of_me() -> Select[UUID]:
     """The groups that the calling participant belongs to now."""
     return select(GroupMember.group_id).where(
         GroupMember.participant_id == _ME,
@@ -87,7 +85,7 @@ def groups_visible_to(principal: Principal, group_id: IdColumn) -> ColumnElement
     return visible_groups(group_id, principal.reach).params(**reach_parameters(principal))
 
 
-def _care_team_of_me() -> Select[tuple[UUID]]:
+def _care_team_of_me() -> Select[UUID]:
     return select(CareTeamMember.participant_id).where(
         CareTeamMember.staff_member_id == _ME,
         CareTeamMember.started_at <= _NOW,
@@ -95,7 +93,7 @@ def _care_team_of_me() -> Select[tuple[UUID]]:
     )
 
 
-def _care_teams_i_supervise() -> Select[tuple[UUID]]:
+def _care_teams_i_supervise() -> Select[UUID]:
     supervised = aliased(StaffMember)
     return (
         select(CareTeamMember.participant_id)
@@ -112,7 +110,7 @@ def _care_teams_i_supervise() -> Select[tuple[UUID]]:
     )
 
 
-def _rosters_of_me() -> Select[tuple[UUID]]:
+def _rosters_of_me() -> Select[UUID]:
     return select(GroupMember.participant_id).where(
         GroupMember.group_id.in_(groups_led_by_me()),
         GroupMember.started_at <= _NOW,

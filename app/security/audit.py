@@ -34,7 +34,7 @@ _RECORD: Final = Query(
 )
 
 
-async def record(
+async def record(  # noqa: PLR0913 (the fields of AUD-08, by name)
     handle: Handle,
     action: AuditAction,
     subtype: str,
@@ -133,4 +133,3 @@ def read_many(statement: Select[Any], subtype: str, resource: str) -> Query:
         .cte("trail")
     )
     return Query(select(found).add_cte(trail))
-

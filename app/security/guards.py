@@ -5,12 +5,13 @@ which lane it works. The application refuses to start when a route says neither 
 `Public` (AUTHZ-01).
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
+import asyncpg
 from fastapi import Depends, FastAPI, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, APIWebSocketRoute, iter_route_contexts
@@ -88,7 +89,9 @@ class _Opening:
         )
 
 
-def _admit(row: Any, opening: _Opening, handle: Handle, runtime: Runtime) -> Principal:
+def _admit(
+    row: Sequence[Any] | asyncpg.Record | None, opening: _Opening, handle: Handle, runtime: Runtime
+) -> Principal:
     """Turn the access check's answer into the caller, and the handle into theirs."""
     if row is None:
         raise Unauthenticated
@@ -148,9 +151,7 @@ async def _open_lane_once(stack: AsyncExitStack, opening: _Opening, runtime: Run
     return lane
 
 
-async def open_session(
-    stack: AsyncExitStack, opening: _Opening, runtime: Runtime
-) -> AsyncSession:
+async def open_session(stack: AsyncExitStack, opening: _Opening, runtime: Runtime) -> AsyncSession:
     """The same in the ORM's lane."""
     try:
         return await _open_session_once(stack, opening, runtime)
@@ -314,4 +315,3 @@ def _calls(dependant: Dependant) -> Iterator[object]:
     for dependency in dependant.dependencies:
         yield dependency.call
         yield from _calls(dependency)
-

@@ -9,9 +9,10 @@ import hashlib
 import json
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
+import asyncpg
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -68,14 +69,12 @@ class _Pending:
     fingerprint: bytes
 
 
-class Replayed(Exception):  # noqa: N818 (an answer, not an error)
+class Replayed(Exception):
     """The request was answered before; this is that answer."""
 
     def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
         super().__init__("replayed")
-        self.response = Response(
-            body, status, headers={**headers, "Idempotency-Replayed": "true"}
-        )
+        self.response = Response(body, status, headers={**headers, "Idempotency-Replayed": "true"})
 
 
 async def begin(request: Request, handle: Handle) -> None:
@@ -92,7 +91,7 @@ async def begin(request: Request, handle: Handle) -> None:
     key = hashlib.sha256(account_id.bytes + value.encode()).digest()
     fingerprint = await _fingerprint(request)
     lane = await in_lane(handle)
-    found = await lane.connection.fetchrow(_LOOK_UP, account_id, key)
+    (found,) = await lane.connection.fetch(_LOOK_UP, account_id, key)
     if found[1] is not None:
         if found[2] != fingerprint:
             raise IdempotencyKeyReused
@@ -130,7 +129,7 @@ async def _fingerprint(request: Request) -> bytes:
     return hashlib.sha256(request.url.path.encode() + b"\0" + body).digest()
 
 
-async def _replay(handle: Handle, found: Any) -> Replayed:
+async def _replay(handle: Handle, found: asyncpg.Record) -> Replayed:
     _, answer_id, _, status, headers, blob = found
     keys = await seals.keys_for(handle, [blob])
     body = keys.unseal(_cell(answer_id), blob).encode() if blob else b""

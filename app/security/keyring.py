@@ -36,7 +36,7 @@ _KID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PEM_BLOCK: Final = re.compile(r"-----BEGIN [^-]+-----.+?-----END [^-]+-----", re.DOTALL)
 
 
-class BadKeyRing(ValueError):  # noqa: N818 (what is wrong, for the operator)
+class BadKeyRing(ValueError):
     """The ring cannot be used; the sentence says what to change, and repeats no key."""
 
 

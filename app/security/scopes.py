@@ -38,7 +38,7 @@ _SCOPE: Final = re.compile(
 )
 
 
-class InvalidScope(ValueError):  # noqa: N818 (the word of RFC 6749: invalid_scope)
+class InvalidScope(ValueError):
     """The text is not a scope of this grammar. It is not repeated: it may hold anything."""
 
     def __init__(self) -> None:

@@ -39,7 +39,7 @@ _BODY: Final = 17 + _NONCE
 _SHORTEST: Final = _BODY + _TAG
 
 
-class Unsealable(Exception):  # noqa: N818 (the state of a cell; the edge makes it an error)
+class Unsealable(Exception):
     """A cell or a key does not open: it was changed, moved, or its key is gone.
 
     Says no more, since whatever is inside is not ours to repeat.
@@ -49,7 +49,7 @@ class Unsealable(Exception):  # noqa: N818 (the state of a cell; the edge makes 
         super().__init__("unsealable")
 
 
-class BadRootKey(ValueError):  # noqa: N818 (what is wrong, for the operator)
+class BadRootKey(ValueError):
     """A root key cannot be used; the sentence says what to change."""
 
 

@@ -4,9 +4,11 @@ The vault travels with the database handle, so that a service needs no more than
 already has.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
+
+import asyncpg
 
 from app.core.database import Handle, Lane, in_lane
 from app.models.organizations import KeyPurpose
@@ -68,7 +70,7 @@ def login_index(handle: Handle, email: str) -> bytes:
     return vault.global_index("login", email)
 
 
-def opened(keys: Keys, table: str, row: Any, *columns: str) -> dict[str, str | None]:
+def opened(keys: Keys, table: str, row: Mapping[str, Any] | asyncpg.Record, *columns: str) -> dict[str, str | None]:
     """The sealed columns of a row, as text; a column that holds nothing stays None."""
     return {
         column: None

@@ -243,7 +243,7 @@ class Verifier:
         return known[1]
 
 
-class _Refused(ValueError):  # noqa: N818 (a verdict; never leaves this module)
+class _Refused(ValueError):
     """The token is not accepted."""
 
 

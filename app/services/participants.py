@@ -6,11 +6,11 @@ before they reach the database. Every read and change leaves its audit row.
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from pydantic.experimental.missing_sentinel import MISSING
-from sqlalchemy import Select, Uuid, bindparam, select
+from sqlalchemy import Uuid, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import events
@@ -70,7 +70,7 @@ def _one(reach: Reach) -> Query:
 
 @cache
 def _page(reach: Reach) -> Query:
-    statement: Select[Any] = (
+    statement = (
         select(
             Participant.id,
             Participant.id.label("participant_id"),

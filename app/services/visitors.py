@@ -8,10 +8,10 @@ a step decides is therefore returned out of its transaction, and refused after t
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import TextClause, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
@@ -27,6 +27,12 @@ _NOBODY: Final = text(
 _ENTER: Final = text(
     "select enter_organization(:organization), set_config('stepwell.account_id', :account, true)"
 )
+_FIND: Final = text("select organization_id, account_id from accounts_with_login(:index, :slug)")
+SecretNoun = Literal["refresh_token", "invitation"]
+_OWNER: Final[dict[SecretNoun, TextClause]] = {
+    "refresh_token": text("select organization_of_refresh_token(:digest)"),
+    "invitation": text("select organization_of_invitation(:digest)"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +72,17 @@ async def enter(
     ).one()
     clock.set_organization_offset(organization.clock_offset)
     return organization
+
+
+async def find_account(
+    db: AsyncSession, login_index: bytes, slug: str | None
+) -> tuple[UUID, UUID] | None:
+    """The organization and the account of a login; None when there is none, or more than one."""
+    found = (await db.execute(_FIND, {"index": login_index, "slug": slug})).all()
+    return (found[0][0], found[0][1]) if len(found) == 1 else None
+
+
+async def enter_by(db: AsyncSession, noun: SecretNoun, digest: bytes) -> Organization | None:
+    """Enter the organization in which a secret was issued; None when none was."""
+    organization_id = await db.scalar(_OWNER[noun], {"digest": digest})
+    return None if organization_id is None else await enter(db, organization_id)

@@ -79,9 +79,7 @@ def _guard_tables() -> None:
     op.execute("grant select on audit_event to stepwell_audit_reader")
     guard_table("stored_answer", api=("select", "insert"), worker=("select", "delete"))
     for table in _SIGN_IN_TABLES:
-        grant_table(
-            table, api=("select", "insert", "update"), worker=("select", "delete")
-        )
+        grant_table(table, api=("select", "insert", "update"), worker=("select", "delete"))
     grant_table("client", api=("select",), worker=("select",))
     grant_table("alembic_version", api=("select",), worker=("select",))
 

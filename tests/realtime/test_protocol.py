@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from typing_extensions import override
 
 from app.domain.roles import RoomRole
 from app.realtime.frames import (
@@ -565,6 +566,8 @@ class Client:
                 assert self.expects == frame["seq"] + 1
             case "unsubscribed":
                 self.is_subscribed = False
+            case other:
+                raise AssertionError(f"{other} does not belong to a room")
 
 
 rooms = st.sampled_from([ROOM, ELSEWHERE])
@@ -693,6 +696,7 @@ class Interleavings(RuleBasedStateMachine):
                 first = client.shown[0]
                 assert client.shown == list(range(first, first + len(client.shown)))
 
+    @override
     def teardown(self) -> None:
         """Come to rest: read what is asked for, compare heads once more."""
         while self.requests:

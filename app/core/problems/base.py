@@ -43,7 +43,7 @@ class FieldError:
     detail: str | None = None
 
 
-class Problem(Exception):  # noqa: N818  # the word of RFC 9457, and of every client
+class Problem(Exception):  # the word of RFC 9457, and of every client
     """A request that cannot be answered as asked.
 
     A subclass names itself with `slug`, `title` and `status`, and stands beside the service that

@@ -73,6 +73,12 @@ class NotAcceptable(Problem):
     status = HTTPStatus.NOT_ACCEPTABLE
 
 
+class RequestTimeout(Problem):
+    """The request did not arrive whole in the time that one may take."""
+
+    slug, title, status = "request-timeout", "The request was too slow", HTTPStatus.REQUEST_TIMEOUT
+
+
 class Conflict(Problem):
     """The present state contradicts the request."""
 
