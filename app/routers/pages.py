@@ -29,13 +29,7 @@ class PageRequest:
     """
 
     def __init__(
-        self,
-        request: Request,
-        response: Response,
-        cursor: Annotated[
-            Cursor | None, Query(description="`next_cursor` of the page before.")
-        ] = None,
-        limit: Annotated[Limit, Query(description="How many items at most.")] = 25,
+        self, request: Request, response: Response, cursor: str | None, limit: int
     ) -> None:
         self.limit = limit
         self._cursor = cursor
@@ -79,7 +73,17 @@ class PageRequest:
         )
 
 
-PageQuery = Annotated[PageRequest, Depends()]
+async def _page(
+    request: Request,
+    response: Response,
+    cursor: Annotated[Cursor | None, Query(description="`next_cursor` of the page before.")] = None,
+    limit: Annotated[Limit, Query(description="How many items at most.")] = 25,
+) -> PageRequest:
+    # A coroutine, because the framework would send a plain class to a thread.
+    return PageRequest(request, response, cursor, limit)
+
+
+PageQuery = Annotated[PageRequest, Depends(_page)]
 P = TypeVar("P", bound=Page[Any])
 
 

@@ -73,7 +73,7 @@ async def record(  # noqa: PLR0913 (the fields of AUD-08, by name)
     )
 
 
-def read_one(statement: Select[Any], subtype: str, resource: str) -> Query:
+def read_one(statement: Select[*tuple[Any, ...]], subtype: str, resource: str) -> Query:
     """Compile a read and its audit row into one statement.
 
     `statement` selects `id`, `participant_id` and `version`; nothing found leaves no row here,
@@ -108,7 +108,7 @@ def read_one(statement: Select[Any], subtype: str, resource: str) -> Query:
     return Query(select(found).add_cte(trail))
 
 
-def read_many(statement: Select[Any], subtype: str, resource: str) -> Query:
+def read_many(statement: Select[*tuple[Any, ...]], subtype: str, resource: str) -> Query:
     """Compile a list and its one audit row, which names every participant in it, together.
 
     `statement` selects `participant_id`; its order is kept.

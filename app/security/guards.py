@@ -231,7 +231,7 @@ class Requires:
 
     permission: Permission
 
-    def __call__(self, request: Request, db: Database) -> Principal:
+    async def __call__(self, request: Request, db: Database) -> Principal:
         request.scope["state"]["permission"] = self.permission
         return allow(db.info["principal"], self.permission)
 
@@ -242,7 +242,7 @@ class RequiresInLane:
 
     permission: Permission
 
-    def __call__(self, request: Request, lane: ReadLane) -> Principal:
+    async def __call__(self, request: Request, lane: ReadLane) -> Principal:
         request.scope["state"]["permission"] = self.permission
         return allow(lane.info["principal"], self.permission)
 
