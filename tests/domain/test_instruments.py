@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.instruments import Facts, InvalidDefinition, ItemType, holds, load, shipped
+from app.domain.instruments import (
+    Facts,
+    InvalidDefinition,
+    ItemType,
+    dump,
+    holds,
+    load,
+    shipped,
+)
 from app.domain.instruments.expressions import AllOf, Answered, AnyOf, ItemIs, Not, Operator
 from app.domain.instruments.loinc import is_loinc
 
@@ -72,6 +80,12 @@ def test_free_instruments_carry_their_attribution(key: str) -> None:
     assert shipped()[key].license.attribution.endswith(
         "No permission required to reproduce, translate, display or distribute."
     )
+
+
+@pytest.mark.parametrize("key", ["phq-9", "gad-7", "readiness", "rulers"])
+def test_a_definition_survives_being_written_and_read_again(key: str) -> None:
+    instrument = shipped()[key]
+    assert load(json.loads(json.dumps(dump(instrument)))) == instrument
 
 
 Spoil = Callable[[Raw], object]

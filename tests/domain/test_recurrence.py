@@ -312,6 +312,12 @@ rules = st.builds(
 )
 
 
+def test_a_window_holds_its_first_instant_and_not_its_last() -> None:
+    daily = series(rule="FREQ=DAILY;COUNT=3")
+    first, second, third = every(daily)
+    assert expand(daily, after=first.starts_at, before=third.starts_at) == [first, second]
+
+
 @settings(max_examples=60, deadline=None)
 @given(walls, rules, st.sampled_from(ZONES), st.lists(instants, min_size=3, max_size=5))
 def test_neighboring_windows_share_nothing_and_miss_nothing(

@@ -190,6 +190,39 @@ def test_reversing_twice_is_identity(values: list[int]) -> None:
     assert {each.id: each.value for each in score(reversed_form, flipped)} == straight
 
 
+def test_reversing_counts_from_the_other_end_of_the_range() -> None:
+    items = [
+        {
+            "id": "q1",
+            "text": "?",
+            "type": "integer",
+            "numeric": {"min": 1, "max": 5},
+            "reverse": True,
+        }
+    ]
+    form = variant(items=items, scores=[{"id": "total", "items": ["q1"], "range": [1, 5]}])
+    assert [score(form, {"q1": answer})[0].value for answer in range(1, 6)] == [5, 4, 3, 2, 1]
+
+
+def test_where_higher_is_better_a_rise_is_an_improvement() -> None:
+    rule = {"id": "total", "items": ["q1"], "range": [0, 10], "direction": "higher_better"}
+    form = variant(
+        items=[{"id": "q1", "text": "?", "type": "integer", "numeric": {"min": 0, "max": 10}}],
+        scores=[rule],
+        change={
+            "reliable": 4,
+            "caseness": {"op": "<", "value": 5},
+            "source": {"reliable": "test", "response": "test", "caseness": "test"},
+        },
+    )
+    low, high = score(form, {"q1": 2}), score(form, {"q1": 7})
+    (better,), (worse,) = changes(form, low, high), changes(form, high, low)
+    assert (better.klass, better.is_response) == (ChangeClass.RECOVERED, True)
+    assert worse.klass is ChangeClass.DETERIORATED
+    assert [better.improvement, worse.improvement] == [5, -5]
+    assert better.is_important is None
+
+
 def one_score(**rule: object) -> Instrument:
     return variant(scores=[{"id": "total", "items": ["q1", "q2", "q3"], **rule}])
 

@@ -1,7 +1,7 @@
 """Questionnaires as immutable definitions, and the catalogue of those that ship.
 
 `load` turns a definition written as data into an `Instrument` and refuses one
-that contradicts itself; `shipped` is the catalogue of `app/instruments`. The
+that contradicts itself; `dump` writes it back; `shipped` is the catalogue of `app/instruments`. The
 format is that of the clinical reference, section 1.1.
 """
 
@@ -29,7 +29,7 @@ from app.domain.instruments.definitions import (
     ScoreRule,
 )
 from app.domain.instruments.expressions import Expression, Facts, Number, holds
-from app.domain.instruments.loading import InvalidDefinition, load
+from app.domain.instruments.loading import InvalidDefinition, dump, load
 
 __all__ = [
     "AnswerValue",
@@ -56,6 +56,7 @@ __all__ = [
     "Option",
     "Rounding",
     "ScoreRule",
+    "dump",
     "holds",
     "load",
     "shipped",

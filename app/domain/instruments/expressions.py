@@ -129,10 +129,23 @@ class Not:
     part: Annotated["Expression", Field(alias="not")]
 
 
-def _form(raw: object) -> str | None:
-    """Name the form of a raw expression by the one key that only it has."""
-    forms = ("item", "score", "delta", "answered", "all", "any", "not")
-    found = [form for form in forms if isinstance(raw, Mapping) and form in raw]
+_FORMS: Mapping[str, type[object]] = {
+    "item": ItemIs,
+    "score": ScoreIs,
+    "delta": DeltaIs,
+    "answered": Answered,
+    "all": AllOf,
+    "any": AnyOf,
+    "not": Not,
+}
+
+
+def _form(value: object) -> str | None:
+    """Name the form of an expression: by the one key that only it has, or by its type."""
+    if isinstance(value, Mapping):
+        found = [form for form in _FORMS if form in value]
+    else:
+        found = [form for form, kind in _FORMS.items() if type(value) is kind]
     return found[0] if len(found) == 1 else None
 
 

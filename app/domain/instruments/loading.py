@@ -77,6 +77,19 @@ def load(raw: Mapping[str, object]) -> Instrument:
     )
 
 
+def dump(instrument: Instrument) -> dict[str, object]:
+    """Write a definition as JSON values that `load` reads back to an equal one."""
+    plain = replace(
+        instrument,
+        response_sets=dict(instrument.response_sets),
+        loinc_display=dict(instrument.loinc_display),
+    )
+    written: dict[str, object] = _ADAPTER.dump_python(
+        plain, mode="json", by_alias=True, exclude_none=True
+    )
+    return written
+
+
 def _complaints(instrument: Instrument) -> Iterator[Complaint]:
     yield from _duplicates(instrument)
     for place, item in enumerate(instrument.items):
