@@ -29,6 +29,7 @@ from app.security.vault import Vault
 from app.settings import Misconfigured, Settings, unsafe
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
+    docs.problem_pages,
     health.routes,
     invitations.routes,
     me.routes,
