@@ -114,8 +114,12 @@ def run(arguments: Sequence[str]) -> int:
     """Run, and say by the exit code whether a goal that is enforced was missed."""
     options = parse(arguments)
     _allow_many_sockets()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        results = runner.run(main(options))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            results = runner.run(main(options))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.stderr.write("Interrupted; all that was started is stopped.\n")
+        return 130
     missed = [
         verdict
         for result in results

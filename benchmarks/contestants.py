@@ -37,7 +37,7 @@ class PlainFloor(Subject):
                 *("--loop", "uvloop", "--http", "httptools"),
                 *("--log-level", "warning", "--no-access-log"),
             ),
-            {records.DATABASE_URL: site.database_url},
+            {records.DATABASE_URL: site.url()},
         )
 
     @override
@@ -52,7 +52,7 @@ class RecordFloor(PlainFloor):
 
     @override
     async def provision(self, site: Site) -> None:
-        await records.fill(site.database_url, site.rows)
+        await records.fill(site.url(), site.rows)
 
     @override
     async def exchanges(self, site: Site) -> Mapping[Operation, Exchange]:
@@ -109,11 +109,11 @@ class RoomFloor(Subject):
     @override
     async def provision(self, site: Site) -> None:
         if self._commits:
-            await make_table(site.database_url)
+            await make_table(site.url())
 
     @override
     def command(self, site: Site) -> Command:
-        environment = {records.DATABASE_URL: site.database_url} if self._commits else {}
+        environment = {records.DATABASE_URL: site.url()} if self._commits else {}
         return Command(
             (sys.executable, "-m", "benchmarks.floors.rooms", str(site.port)), environment
         )

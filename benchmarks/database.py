@@ -23,14 +23,13 @@ class Postgres:
         """Where SQLAlchemy finds a database, as the superuser."""
         return self.server.url(role="postgres", database=database)
 
-    async def create(self, database: str) -> str:
-        """Create an empty database and return its URL."""
+    async def create(self, database: str) -> None:
+        """Create an empty database."""
         admin = await connect(self.url("postgres"))
         try:
             await admin.execute(f'create database "{database}"')
         finally:
             await admin.close()
-        return self.url(database)
 
     async def settle(self, database: str) -> None:
         """Do now what the server would otherwise do in the middle of a measurement."""

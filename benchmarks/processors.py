@@ -57,7 +57,7 @@ def parse_stat(stat: str, schedstat: str) -> ProcessTimes:
     head, _, tail = stat.rpartition(")")
     fields = tail.split()
     user, system, reaped_user, reaped_system = (int(field) for field in fields[11:15])
-    nanoseconds = int(schedstat.split()[0]) if schedstat else 0
+    nanoseconds = int(schedstat.partition(" ")[0]) if schedstat else 0
     return ProcessTimes(
         pid=int(head.partition(" ")[0]),
         parent=int(fields[1]),

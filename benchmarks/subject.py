@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.core.embedded import EmbeddedServer
 from benchmarks.load import Exchange
 from benchmarks.servers import Command
 from benchmarks.sockets import Venue
@@ -21,11 +22,16 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True)
 class Site:
-    """Where a subject is set up: a database of its own with `rows` records, and a port."""
+    """Where a subject is set up: a database of its own for `rows` records, and a port."""
 
-    database_url: str
+    server: EmbeddedServer
+    database: str
     port: int
     rows: int
+
+    def url(self, *, role: str = "postgres") -> str:
+        """Where SQLAlchemy finds the database; as the superuser, if no role is named."""
+        return self.server.url(role=role, database=self.database)
 
 
 class Subject(ABC):

@@ -19,13 +19,15 @@ from benchmarks.floors.records import DATABASE_URL, PAGE, digest_of
 
 _COLUMNS: Final = "id, tenant_id, kind, state, title, body, created_at, updated_at"
 _READ: Final = """
-select r.* from sign_in s join record r using (tenant_id)
-where s.digest = $1 and s.expires_at > now() and r.id = $2
+select * from record
+where tenant_id = (select tenant_id from sign_in where digest = $1 and expires_at > now())
+  and id = $2
 """
 _LIST: Final = """
-select r.* from sign_in s join record r using (tenant_id)
-where s.digest = $1 and s.expires_at > now() and r.id > $2
-order by r.id limit $3
+select * from record
+where tenant_id = (select tenant_id from sign_in where digest = $1 and expires_at > now())
+  and id > $2
+order by id limit $3
 """
 _CREATE: Final = f"""
 with caller as (
