@@ -1,6 +1,7 @@
 """The PostgreSQL of the measurements: the embedded one, durable, on one processor."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,3 +56,5 @@ def postgres(*, processor: int) -> Iterator[Postgres]:
             yield Postgres(server, pid)
         finally:
             server.stop()
+            # As root it may be elsewhere than in our directory.
+            shutil.rmtree(server.data_dir)
