@@ -38,6 +38,7 @@ class Permission(StrEnum):
     """Everything that anybody may be allowed to do."""
 
     OWN_ACCOUNT = "account:own"
+    ACCOUNT_CHANGE = "account:change"
     ORGANIZATION_READ = "organization:read"
     CLOCK_MOVE = "clock:move"
     STAFF_READ = "staff:read"
@@ -127,6 +128,7 @@ _LEADING = {
 
 POLICY: Final[Mapping[Permission, Rule]] = {
     Permission.OWN_ACCOUNT: Rule("Person.r", dict.fromkeys(StaffRole, SELF), SELF),
+    Permission.ACCOUNT_CHANGE: Rule("Person.u", dict.fromkeys(StaffRole, SELF), SELF),
     Permission.ORGANIZATION_READ: Rule("Organization.r", _EVERY_ROLE, ALL),
     Permission.CLOCK_MOVE: Rule("Organization.u", {ADMINISTRATOR: ALL}),
     Permission.STAFF_READ: Rule("Practitioner.r", _EVERY_ROLE),

@@ -108,6 +108,10 @@ class Issuer:
             raise ValueError("the token would be longer than any verifier reads")
         return token
 
+    def jwks(self) -> dict[str, list[dict[str, str]]]:
+        """The public keys that verify what is issued here (RFC 7517)."""
+        return self._ring.jwks()
+
     def _active(self) -> tuple[SigningKey, Key]:
         """The signing key, prepared once for as long as it is the active one."""
         active = self._ring.active
