@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from app.domain.instruments import (
+    AnswerValue,
     Facts,
     InvalidDefinition,
     ItemType,
@@ -88,6 +90,26 @@ def test_a_definition_survives_being_written_and_read_again(key: str) -> None:
     assert load(json.loads(json.dumps(dump(instrument)))) == instrument
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("1.5", Decimal("1.5")),
+        ("0.1", Decimal("0.1")),
+        ("2", 2),
+        ("true", True),
+        ('"2"', "2"),
+        ('"1.5"', "1.5"),
+        ('"yes"', "yes"),
+    ],
+)
+def test_a_number_is_a_number_and_text_stays_text(written: str, read: AnswerValue) -> None:
+    answer: TypeAdapter[AnswerValue] = TypeAdapter(AnswerValue)
+    for strict in (True, False):
+        found = answer.validate_json(written, strict=strict)
+        assert (type(found), found) == (type(read), read)
+    assert answer.dump_json(read).decode() == written
+
+
 Spoil = Callable[[Raw], object]
 
 SPOILED: Mapping[str, tuple[Spoil, str, str]] = {
@@ -100,6 +122,31 @@ SPOILED: Mapping[str, tuple[Spoil, str, str]] = {
         lambda raw: raw["scores"][0]["items"].append("q10"),
         "scores.0.items",
         "item_is_not_scored",
+    ),
+    "text in a score": (
+        lambda raw: raw["items"][0].update(type="text", set=None),
+        "scores.0.items",
+        "item_is_not_scored",
+    ),
+    "yes and no in a score of threes": (
+        lambda raw: raw["items"][0].update(type="boolean", set=None),
+        "scores.0.range",
+        "range_disagrees_with_items",
+    ),
+    "a blank that counts as an answer nobody can give": (
+        lambda raw: (
+            raw["items"][0].update(type="integer", set=None, numeric={"min": 1, "max": 3}),
+            raw["scores"][0]["missing"].update(policy="zero"),
+        ),
+        "scores.0.missing.policy",
+        "zero_is_no_answer",
+    ),
+    "gate on an unknown item": (
+        lambda raw: raw["items"][0].update(
+            gate={"kind": "hard", "code": "x", "passes_when": {"answered": "q99"}}
+        ),
+        "items.0.gate.passes_when",
+        "unknown_item",
     ),
     "item twice in a score": (
         lambda raw: raw["scores"][0]["items"].append("q1"),

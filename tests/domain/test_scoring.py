@@ -204,6 +204,13 @@ def test_reversing_counts_from_the_other_end_of_the_range() -> None:
     assert [score(form, {"q1": answer})[0].value for answer in range(1, 6)] == [5, 4, 3, 2, 1]
 
 
+def test_yes_counts_as_one() -> None:
+    items = [{"id": f"q{n}", "text": "?", "type": "boolean"} for n in (1, 2)]
+    rule = {"id": "total", "items": ["q1", "q2"], "range": [0, 2]}
+    form = variant(items=items, scores=[rule])
+    assert score(form, {"q1": True, "q2": False})[0].value == 1
+
+
 def test_where_higher_is_better_a_rise_is_an_improvement() -> None:
     rule = {"id": "total", "items": ["q1"], "range": [0, 10], "direction": "higher_better"}
     form = variant(

@@ -15,13 +15,25 @@ from decimal import Decimal
 from enum import StrEnum, unique
 from typing import Annotated, ClassVar, Self, TypeAlias, assert_never
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, PlainSerializer, Tag
 
-Number: TypeAlias = int | Decimal
-AnswerValue: TypeAlias = bool | int | Decimal | str
+
+def _exact(value: object) -> object:
+    """Take a decimal from a JSON number only: the text "2" is an option's value, not a number."""
+    if isinstance(value, str):
+        raise ValueError("a number is not text")  # noqa: TRY004 - Pydantic catches ValueError
+    return Decimal(repr(value)) if isinstance(value, float) else value
+
+
+Exact = Annotated[
+    Decimal, BeforeValidator(_exact), PlainSerializer(float, return_type=float, when_used="json")
+]
+Number: TypeAlias = int | Exact
+# Text comes before decimals: Pydantic writes a value by the first member that will take it.
+AnswerValue: TypeAlias = bool | int | str | Exact
 """One answer. A date is its ISO 8601 text; an option of a response set is its value."""
 
-STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+STRICT = ConfigDict(extra="forbid")
 """How definitions are read: a key that nobody knows is a mistake, not a comment."""
 
 
