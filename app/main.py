@@ -71,6 +71,8 @@ def create_app(runtime: Runtime) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.runtime = runtime
+    app.state.has_started = app.state.is_draining = False
+    app.state.drain = _nothing_to_drain
     for routes in ROUTERS:
         app.include_router(routes)
     if not settings.is_production:
@@ -94,6 +96,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         await runtime.connections.close()
+
+
+async def _nothing_to_drain() -> None:
+    """What is drained at the end of a process without sockets."""
 
 
 def _edge_config(settings: Settings) -> edge.EdgeConfig:

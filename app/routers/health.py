@@ -22,13 +22,13 @@ async def livez() -> dict[str, str]:
 @routes.get("/startupz", dependencies=[Public])
 async def startupz(request: Request, response: Response) -> dict[str, str]:
     """Everything was checked and the process has begun to serve."""
-    return _status(response, ready=getattr(request.app.state, "has_started", False))
+    return _status(response, ready=request.app.state.has_started)
 
 
 @routes.get("/readyz", dependencies=[Public])
 async def readyz(request: Request, response: Response) -> dict[str, str]:
     """The database answers within a second and the process is not draining."""
-    if getattr(request.app.state, "is_draining", False):
+    if request.app.state.is_draining:
         return _status(response, ready=False)
     return _status(response, ready=await _database_answers(request))
 

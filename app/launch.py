@@ -1,0 +1,126 @@
+"""`stepwell serve`: one command from nothing to an API that answers.
+
+Without a database URL it starts the embedded PostgreSQL, lays roles and schema, seeds the
+demonstration once, and keeps a worker as a child process. Whatever it started, it stops.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from app import migrate, seed, serving
+from app.core import embedded
+from app.main import create_app, make_runtime
+from app.services import development
+from app.settings import Misconfigured, Settings
+
+_WORKER_GRACE_SECONDS: Final = 15
+_RESTART_AFTER_SECONDS: Final = 1.0
+
+
+def serve(settings: Settings) -> None:
+    """Serve until a signal comes. Raises Misconfigured before anything has started."""
+    if settings.database_url is not None:
+        app = create_app(make_runtime(settings, settings.database_url.get_secret_value()))
+        serving.run(app, settings, said=lambda: _say([f"Stepwell serves {settings.issuer}"]))
+        return
+    with _embedded(settings) as server:
+        app = create_app(make_runtime(settings, server.url(role="stepwell_api")))
+        lines = asyncio.run(seed.run(settings, server.url(role="stepwell_api")))
+        with _Worker(_worker_environment(server)):
+            serving.run(app, settings, said=lambda: _say(lines))
+
+
+def database_url(settings: Settings) -> str:
+    """Where the API's role finds its database; raises Misconfigured when nothing runs."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    server = embedded.start(settings.data_dir / "postgres", major=settings.embedded_major)
+    if server.was_started_here:
+        server.stop()
+        raise Misconfigured(["No database runs: start `stepwell serve`, or set a database URL."])
+    return server.url(role="stepwell_api")
+
+
+async def development_token(settings: Settings, email: str) -> str:
+    """Tokens for an account of a development organization, as JSON."""
+    runtime = make_runtime(settings, database_url(settings))
+    try:
+        return await development.issue_token(runtime, email)
+    finally:
+        await runtime.connections.close()
+
+
+@contextlib.contextmanager
+def _embedded(settings: Settings) -> Iterator[embedded.EmbeddedServer]:
+    if settings.is_production:
+        raise Misconfigured(
+            ["STEPWELL_DATABASE_URL is not set: production needs a PostgreSQL of its own."]
+        )
+    server = embedded.start(settings.data_dir / "postgres", major=settings.embedded_major)
+    try:
+        embedded.bootstrap(server)
+        migrate.upgrade(server.url(role="stepwell_migrate"))
+        yield server
+    finally:
+        server.stop()
+
+
+def _worker_environment(server: embedded.EmbeddedServer) -> Mapping[str, str]:
+    return {
+        **os.environ,
+        "STEPWELL_WORKER_DATABASE_URL": server.url(role="stepwell_worker"),
+        "STEPWELL_ALLOW_LOCAL_WEBHOOKS": "true",
+    }
+
+
+class _Worker:
+    """The worker as a child process: begun again when it dies, ended with its parent.
+
+    It has a session of its own, so that Ctrl-C in the terminal reaches the parent alone, which
+    then ends it in order.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._ending = threading.Event()
+        self._process = self._start()
+        self._watch = threading.Thread(target=self._keep, daemon=True)
+
+    def __enter__(self) -> None:
+        self._watch.start()
+
+    def __exit__(self, *failure: object) -> None:
+        self._ending.set()
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(_WORKER_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._watch.join()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 (ourselves)
+            [sys.executable, "-m", "app", "worker"],
+            env={**self._environment, "STEPWELL_PARENT_PID": str(os.getpid())},
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def _keep(self) -> None:
+        while not self._ending.is_set():
+            self._process.wait()
+            if not self._ending.wait(_RESTART_AFTER_SECONDS):
+                self._process = self._start()
+
+
+def _say(lines: list[str]) -> None:
+    sys.stdout.write("\n".join(["", *lines, ""]) + "\n")
+    sys.stdout.flush()

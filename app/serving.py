@@ -1,0 +1,89 @@
+"""One API process: how it listens, and how it leaves without dropping anybody (WS-18)."""
+
+import asyncio
+from collections.abc import Callable
+from types import FrameType
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI
+from typing_extensions import override
+
+from app.core import logging
+from app.settings import Settings
+
+_GRACE_SECONDS: Final = 20
+_FRAME_BYTES: Final = 64 * 1024
+
+
+def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """The server's options; the defaults are not safe for the internet (security reference, 7.1)."""
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=_FRAME_BYTES,
+        ws_max_queue=16,
+        ws_ping_interval=20,
+        ws_ping_timeout=20,
+        # Compression costs memory for each socket, and tells lengths of secrets.
+        ws_per_message_deflate=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+
+
+class Server(uvicorn.Server):
+    """A server that says it is leaving before it leaves.
+
+    At SIGTERM or SIGINT, `/readyz` fails and no socket is accepted any more; the sockets that
+    are open are told when to come back and are closed with 1012; then requests end. A second
+    signal does not wait.
+    """
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, *, said: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._app = app
+        self._say = said
+        self._leaving: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @override
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]  # the stub's element type is the socket's
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)  # type: ignore[arg-type]  # as above
+        if self.started:
+            self._say()
+
+    @override
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._loop is None or self._app.state.is_draining:
+            self.should_exit = self.force_exit = True
+            return
+        self._app.state.is_draining = True
+        self._loop.call_soon_threadsafe(self._leave)
+
+    def _leave(self) -> None:
+        self._leaving = asyncio.get_running_loop().create_task(self._drain())
+
+    async def _drain(self) -> None:
+        try:
+            await self._app.state.drain()
+        finally:
+            self.should_exit = True
+
+
+def run(app: FastAPI, settings: Settings, *, said: Callable[[], None]) -> None:
+    """Serve until a signal comes; `said` is called once when requests are accepted."""
+    logging.configure()
+    config = configuration(app, settings)
+    server = Server(config, app, said=said)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(server.serve())
