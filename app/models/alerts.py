@@ -39,7 +39,10 @@ class Alert(Versioned, Tenant, Base):
             "source_id",
             "code",
             unique=True,
-            postgresql_where=text("source_id is not null"),
+            # While somebody owes an answer, a second hit is no second alert; later, it is.
+            postgresql_where=text(
+                "source_id is not null and state in ('open', 'acknowledged', 'assessing')"
+            ),
         ),
         CheckConstraint(
             "(acknowledged_at is null) = (acknowledged_by is null)", name="acknowledged"

@@ -63,27 +63,33 @@ class Recommendation(Tenant, Base):
     policy: Mapped[Code]
     policy_version: Mapped[Code]
     verdict: Mapped[Verdict] = word("verdict", Verdict)
+    made_by: Mapped[UUID]
     axes: Mapped[dict[str, Any]] = mapped_column(JSONB, info={"class": "code"})
     criteria: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, info={"class": "code"})
     made_at: Mapped[datetime]
 
 
 class Decision(Tenant, Base):
-    """What a licensed human decided, and why. One for each intake, never changed."""
+    """What a licensed human decided, and why. Never changed.
+
+    One answers each recommendation: after a deferral, a new recommendation gets its own.
+    """
 
     __tablename__ = "decision"
     __table_args__ = (
         belongs_to("intake"),
         belongs_to("recommendation"),
         belongs_to("staff_member", "decided_by"),
-        Index("decision_intake_idx", "organization_id", "intake_id", unique=True),
+        Index("decision_intake_idx", "organization_id", "intake_id", "decided_at"),
+        Index("decision_recommendation_idx", "organization_id", "recommendation_id", unique=True),
     )
 
     intake_id: Mapped[UUID]
     recommendation_id: Mapped[UUID]
     outcome: Mapped[DecisionValue] = word("outcome", DecisionValue)
-    agrees_with_recommendation: Mapped[bool]
+    agrees_with_recommendation: Mapped[bool | None]
     rationale: Mapped[Sealed]
+    override_reason: Mapped[Sealed | None]
     decided_by: Mapped[UUID]
     decided_at: Mapped[datetime]
 

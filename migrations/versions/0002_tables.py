@@ -402,7 +402,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('alert_pkey'))
     )
     op.create_index('alert_participant_idx', 'alert', ['organization_id', 'participant_id', 'id'], unique=False)
-    op.create_index('alert_source_idx', 'alert', ['organization_id', 'source_id', 'code'], unique=True, postgresql_where=sa.text('source_id is not null'))
+    op.create_index('alert_source_idx', 'alert', ['organization_id', 'source_id', 'code'], unique=True, postgresql_where=sa.text("source_id is not null and state in ('open', 'acknowledged', 'assessing')"))
     op.create_index('alert_waiting_idx', 'alert', ['organization_id', 'acknowledge_by'], unique=False, postgresql_where=sa.text("state = 'open'"))
     op.create_table('assessment',
     sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
@@ -675,6 +675,7 @@ def upgrade() -> None:
     sa.Column('policy', sa.Text(), nullable=False),
     sa.Column('policy_version', sa.Text(), nullable=False),
     sa.Column('verdict', sa.Text(), nullable=False),
+    sa.Column('made_by', sa.Uuid(), nullable=False),
     sa.Column('axes', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
     sa.Column('criteria', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
     sa.Column('made_at', sa.DateTime(timezone=True), nullable=False),
@@ -721,8 +722,9 @@ def upgrade() -> None:
     sa.Column('intake_id', sa.Uuid(), nullable=False),
     sa.Column('recommendation_id', sa.Uuid(), nullable=False),
     sa.Column('outcome', sa.Text(), nullable=False),
-    sa.Column('agrees_with_recommendation', sa.Boolean(), nullable=False),
+    sa.Column('agrees_with_recommendation', sa.Boolean(), nullable=True),
     sa.Column('rationale', sa.LargeBinary(), nullable=False),
+    sa.Column('override_reason', sa.LargeBinary(), nullable=True),
     sa.Column('decided_by', sa.Uuid(), nullable=False),
     sa.Column('decided_at', sa.DateTime(timezone=True), nullable=False),
     sa.ForeignKeyConstraint(['organization_id', 'decided_by'], ['staff_member.organization_id', 'staff_member.id'], name=op.f('decision_decided_by_fkey')),
@@ -730,7 +732,8 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['organization_id', 'recommendation_id'], ['recommendation.organization_id', 'recommendation.id'], name=op.f('decision_recommendation_id_fkey')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('decision_pkey'))
     )
-    op.create_index('decision_intake_idx', 'decision', ['organization_id', 'intake_id'], unique=True)
+    op.create_index('decision_intake_idx', 'decision', ['organization_id', 'intake_id', 'decided_at'], unique=False)
+    op.create_index('decision_recommendation_idx', 'decision', ['organization_id', 'recommendation_id'], unique=True)
     op.create_table('room_member',
     sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
     sa.Column('id', sa.Uuid(), nullable=False),
