@@ -287,7 +287,7 @@ def test_another_exception_is_no_database_error() -> None:
 def named_constraint() -> Iterator[None]:
     constraint_problem("booking_participant_excl", KilnCold)
     yield
-    problems.database._constraints.pop("booking_participant_excl")  # the registry is the process's
+    problems.database._constraints.pop("booking_participant_excl")  # noqa: SLF001  # it is the process's
 
 
 @pytest.mark.usefixtures("named_constraint")

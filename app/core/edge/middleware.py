@@ -94,6 +94,8 @@ class Edge:
         if scope["method"] == "OPTIONS":
             await exchange.options()
             return
+        if scope["query_string"]:
+            self.head_rules.check_query(scope, exchange.inner["method"], self.routes(scope))
         if self.body_rules.expects(scope, head):
             receive = await self.body_rules.read(scope, head, receive, self.routes(scope))
         exchange.is_read = True

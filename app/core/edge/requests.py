@@ -24,6 +24,7 @@ from app.core.problems import (
     UnsupportedMediaType,
     UriTooLong,
 )
+from app.core.problems.validation import sentence
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
@@ -100,7 +101,6 @@ class HeadRules:
         _check_text(path)
         if query:
             _check_text(query)
-            self._check_repetition(query)
 
     def _check_host(self, head: Head) -> None:
         host = head.host
@@ -113,24 +113,30 @@ class HeadRules:
         if len(self._seen) < _SEEN_AT_MOST:
             self._seen.add(host)
 
-    def _check_repetition(self, query: bytes) -> None:
-        if b"&" not in query:
-            return
-        names = [
-            unquote_plus(part.partition("=")[0])
-            for part in query.decode("utf-8").split("&")
-            if part
-        ]
-        if len(set(names)) == len(names):
-            return
+    def check_query(self, scope: Scope, method: str, routes: RouteIndex) -> None:
+        """Refuse parameters that the operation does not know, and those given twice (FUZZ-04).
+
+        What is ignored silently is what a client will swear it has asked for.
+        """
+        names = [unquote_plus(part.partition(b"=")[0].decode()) for part in _parts(scope)]
+        known = routes.query_names(scope["path"], method)
+        unknown = set[str]() if known is None else set(names) - known
         repeated = {name for name in names if names.count(name) > 1} - self._config.repeatable
-        if repeated:
+        if unknown or repeated:
+            errors = [("unknown_parameter", name) for name in sorted(unknown)]
+            errors += [("repeated", name) for name in sorted(repeated - unknown)]
             raise Invalid(
-                errors=[
-                    FieldError(f"query/{name}" if _NAME.fullmatch(name) else "query", "repeated")
-                    for name in sorted(repeated)
-                ]
+                errors=[FieldError(_pointer(name), code, sentence(code)) for code, name in errors]
             )
+
+
+def _parts(scope: Scope) -> list[bytes]:
+    return [part for part in scope["query_string"].split(b"&") if part]
+
+
+def _pointer(name: str) -> str:
+    # A made-up name is as much a client's input as a value is.
+    return f"query/{name}" if _NAME.fullmatch(name) else "query"
 
 
 def _without_port(host: bytes) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from fastapi import params
 from fastapi.routing import RouteContext, iter_route_contexts
+from pydantic import BaseModel
 from starlette.routing import BaseRoute
 from starlette.types import Scope
 
@@ -27,6 +28,8 @@ class Known:
     pattern: re.Pattern[str]
     methods: frozenset[str]
     media_types: frozenset[str]
+    query_names: frozenset[str] | None
+    """Every query parameter it reads; None when that cannot be known."""
 
 
 class RouteIndex:
@@ -43,10 +46,16 @@ class RouteIndex:
                 context.path_regex,
                 frozenset(context.methods),
                 frozenset(_media_types(context)),
+                _query_names(context),
             )
             self._by_route.setdefault(id(context.original_route), []).append(known)
             self._all.append(known)
         self._other_bodies = [known for known in self._all if known.media_types]
+        # A parameter never holds a slash, so only routes with as many slashes can match.
+        self._of_any_length = any(":path}" in known.template for known in self._all)
+        self._by_length: dict[int, list[Known]] = {}
+        for known in self._all:
+            self._by_length.setdefault(known.template.count("/"), []).append(known)
 
     def template(self, scope: Scope) -> str:
         """The template of the route that a request has met, or `unmatched`."""
@@ -62,6 +71,12 @@ class RouteIndex:
         if not methods:
             return methods
         return methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
+
+    def query_names(self, path: str, method: str) -> frozenset[str] | None:
+        """The query parameters of an operation; None when any may be meant, or nothing is there."""
+        candidates = self._all if self._of_any_length else self._by_length.get(path.count("/"), ())
+        found = (known.query_names for known in _on(candidates, path) if method in known.methods)
+        return next(found, None)
 
     def exists(self, path: str) -> bool:
         """Whether any route answers this path."""
@@ -88,6 +103,32 @@ def _media_types(context: RouteContext) -> Iterator[str]:
     documented: Any = getattr(context, "openapi_extra", None) or {}
     content = documented.get("requestBody", {}).get("content", {})
     yield from (media_type for media_type in content if "json" not in media_type)
+
+
+def _query_names(context: RouteContext) -> frozenset[str] | None:
+    """What a route declares in its signature, or documents because it reads it itself."""
+    dependant: Any = getattr(context, "dependant", None)
+    if dependant is None:
+        return None
+    documented: Any = getattr(context, "openapi_extra", None) or {}
+    names = {one["name"] for one in documented.get("parameters", ()) if one.get("in") == "query"}
+    return frozenset(names.union(_declared_names(dependant)))
+
+
+def _declared_names(dependant: Any) -> Iterator[str]:  # noqa: ANN401  # FastAPI's own
+    for field in dependant.query_params:
+        declared = field.field_info.annotation
+        # A schema declares each of its fields, when it is the only parameter beside it.
+        if len(dependant.query_params) == 1 and _is_schema(declared):
+            yield from (one.alias or name for name, one in declared.model_fields.items())
+        else:
+            yield field.alias
+    for inner in dependant.dependencies:
+        yield from _declared_names(inner)
+
+
+def _is_schema(declared: object) -> bool:
+    return isinstance(declared, type) and issubclass(declared, BaseModel)
 
 
 def _body_params(dependant: Any) -> Iterator[Any]:  # noqa: ANN401  # FastAPI's own

@@ -6,6 +6,7 @@ error types are taken over, and sentences of our own are put beside them.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from app.core.problems.base import FieldError
@@ -26,6 +27,7 @@ _SENTENCES: Final = {
     "missing": "This is required.",
     "extra_forbidden": "Nothing of this name is known here.",
     "repeated": "This may be given once only.",
+    "unknown_parameter": "No parameter of this name is known here.",
     "string_type": "A text is needed.",
     "string_too_long": "At most {max_length} characters are accepted.",
     "string_too_short": "At least {min_length} characters are needed.",
@@ -76,15 +78,17 @@ def invalid(errors: Iterable[Mapping[str, Any]], body: object = None) -> Invalid
 def field_error(error: Mapping[str, Any], body: object) -> FieldError:
     """One Pydantic error, without its input, context and message."""
     code = str(error["type"])
-    return FieldError(_pointer(error["loc"], code, body), code, _sentence(code, error))
+    return FieldError(
+        _pointer(error["loc"], code, body), code, sentence(code, error.get("ctx", {}))
+    )
 
 
-def _sentence(code: str, error: Mapping[str, Any]) -> str | None:
-    sentence = _SENTENCES.get(code)
-    if sentence is None or "{" not in sentence:
-        return sentence
-    context = error.get("ctx", {})
-    return sentence.format_map({bound: context.get(bound, "?") for bound in _BOUNDS})
+def sentence(code: str, context: Mapping[str, Any] = MappingProxyType({})) -> str | None:
+    """What a person reads beside the code, with the schema's bounds filled in."""
+    template = _SENTENCES.get(code)
+    if template is None or "{" not in template:
+        return template
+    return template.format_map({bound: context.get(bound, "?") for bound in _BOUNDS})
 
 
 def _pointer(loc: Sequence[str | int], code: str, body: object) -> str:
