@@ -27,17 +27,18 @@ def _without_nul(value: str) -> str:
     return value
 
 
-Password = Annotated[
+_PasswordText = Annotated[
     str,
     # Up to four code points for each of 128 characters: passwords are measured in NFC (AUTH-20).
     StringConstraints(min_length=1, max_length=512),
     AfterValidator(_without_nul),
     WithJsonSchema({"type": "string", "format": "password", "minLength": 1, "maxLength": 512}),
-    Field(repr=False),
 ]
+Password = _PasswordText
 """A password: any character but NUL, neither trimmed nor shortened."""
 
-PresentedSecret = Annotated[str, StringConstraints(min_length=1, max_length=512), Field(repr=False)]
+_SecretText = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+PresentedSecret = _SecretText
 """What a client presents as a secret of ours; one of another form is as unknown as any other."""
 
 ClientId = Annotated[str, StringConstraints(max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
@@ -65,10 +66,10 @@ class ChallengeStart(Schema):
         Field(description="Needed by people who have accounts in several organizations."),
     ] = None
     device: Annotated[
-        PresentedSecret | None,
-        Field(description="What an earlier sign-in on this device returned as `device`."),
+        _SecretText | None,
+        Field(description="What an earlier sign-in on this device returned."),
     ] = None
-    password: Password | None = None
+    password: _PasswordText | None = None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -168,7 +169,6 @@ class CodeGrant(Form):
     code_verifier: Annotated[
         str,
         StringConstraints(min_length=43, max_length=128, pattern=r"^[A-Za-z0-9._~-]+$"),
-        Field(repr=False),
     ]
 
     model_config = ConfigDict(
@@ -218,7 +218,7 @@ class RevocationRequest(Form):
     token: Annotated[
         str,
         StringConstraints(min_length=1, max_length=4_096),
-        Field(description="A refresh token or an access token.", repr=False),
+        Field(description="A refresh token or an access token."),
     ]
     token_type_hint: Annotated[str | None, StringConstraints(max_length=64)] = None
 

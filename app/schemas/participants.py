@@ -4,8 +4,7 @@ from datetime import date
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field
-from pydantic.experimental.missing_sentinel import MISSING
+from pydantic import MISSING, Field
 
 from app.domain.roles import CareTeamRole, ReferralSource, Sensitivity
 from app.schemas.base import Page, ReadSchema, Schema

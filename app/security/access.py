@@ -4,9 +4,12 @@ Every service's query for a participant's data contains `participants_visible_to
 what it does not let through does not exist for the caller (AUTHZ-02, AUTHZ-05).
 """
 
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Uuid, bindparam, false, func, or_, select, true
+from sqlalchemy import ColumnElement, Select, Uuid, and_, bindparam, false, or_, select, true
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
@@ -16,103 +19,123 @@ from app.models.participants import CareTeamMember
 from app.models.staff import StaffMember
 from app.security.principal import Principal, Reach
 
-_ME = bindparam("me", type_=Uuid)
-_NOW = bindparam("now", type_=TIMESTAMP(timezone=True))
 IdColumn = InstrumentedAttribute[UUID] | InstrumentedAttribute[UUID | None] | ColumnElement[UUID]
 
 
+@dataclass(frozen=True)
+class Viewer:
+    """Who looks, and when: the two facts that every relationship is judged by."""
+
+    me: ColumnElement[UUID | None]
+    now: ColumnElement[datetime]
+
+    def participants(self, participant_id: IdColumn, reach: Reach) -> ColumnElement[bool]:
+        """The condition that a row's participant is within `reach` of the viewer."""
+        if reach & Reach.ORGANIZATION:
+            return true()
+        ways: list[ColumnElement[bool]] = []
+        if reach & Reach.SELF:
+            ways.append(participant_id == self.me)
+        if reach & Reach.CARE_TEAM:
+            ways.append(participant_id.in_(self._care_team()))
+        if reach & Reach.SUPERVISEES:
+            ways.append(participant_id.in_(self._supervised_care_teams()))
+        if reach & Reach.ROSTER:
+            ways.append(participant_id.in_(self._rosters()))
+        return or_(*ways) if ways else false()
+
+    def groups(self, group_id: IdColumn, reach: Reach) -> ColumnElement[bool]:
+        """The condition that a row's group is led by the viewer, or joined by them."""
+        if reach & Reach.ORGANIZATION:
+            return true()
+        if reach & Reach.MEMBER:
+            return or_(group_id.in_(self.groups_led()), group_id.in_(self.groups_joined()))
+        return false()
+
+    def groups_led(self) -> Select[UUID]:
+        """The groups that the viewer leads now."""
+        return select(GroupFacilitator.group_id).where(
+            GroupFacilitator.staff_member_id == self.me, self._is_current(GroupFacilitator)
+        )
+
+    def groups_joined(self) -> Select[UUID]:
+        """The groups that the viewing participant belongs to now."""
+        return select(GroupMember.group_id).where(
+            GroupMember.participant_id == self.me, self._is_current(GroupMember)
+        )
+
+    def _care_team(self) -> Select[UUID]:
+        return select(CareTeamMember.participant_id).where(
+            CareTeamMember.staff_member_id == self.me, self._is_current(CareTeamMember)
+        )
+
+    def _supervised_care_teams(self) -> Select[UUID]:
+        supervised = aliased(StaffMember)
+        return (
+            select(CareTeamMember.participant_id)
+            .join(
+                supervised,
+                (supervised.organization_id == CareTeamMember.organization_id)
+                & (supervised.id == CareTeamMember.staff_member_id),
+            )
+            .where(
+                or_(supervised.supervisor_id == self.me, supervised.id == self.me),
+                self._is_current(CareTeamMember),
+            )
+        )
+
+    def _rosters(self) -> Select[UUID]:
+        return select(GroupMember.participant_id).where(
+            GroupMember.group_id.in_(self.groups_led()), self._is_current(GroupMember)
+        )
+
+    def _is_current(
+        self, relation: type[CareTeamMember | GroupMember | GroupFacilitator]
+    ) -> ColumnElement[bool]:
+        return and_(
+            relation.started_at <= self.now,
+            or_(relation.ended_at.is_(None), relation.ended_at > self.now),
+        )
+
+
+COMPILED: Final = Viewer(
+    bindparam("me", type_=Uuid), bindparam("now", type_=TIMESTAMP(timezone=True))
+)
+"""The viewer of a statement that is compiled once: its parameters are named `me` and `now`."""
+
+
 def visible_participants(participant_id: IdColumn, reach: Reach) -> ColumnElement[bool]:
-    """The condition that a row's participant is within `reach` of the caller.
+    """Whether a row's participant is visible, for a statement of the driver's lane.
 
-    It has the parameters `me` (the caller's participant or staff-member id) and `now`, so that
-    a statement of the driver's lane can be compiled once for each reach; `reach_parameters`
-    gives their values.
+    `reach_parameters` gives the values of its parameters.
     """
-    if reach & Reach.ORGANIZATION:
-        return true()
-    ways: list[ColumnElement[bool]] = []
-    if reach & Reach.SELF:
-        ways.append(participant_id == _ME)
-    if reach & Reach.CARE_TEAM:
-        ways.append(participant_id.in_(_care_team_of_me()))
-    if reach & Reach.SUPERVISEES:
-        ways.append(participant_id.in_(_care_teams_i_supervise()))
-    if reach & Reach.ROSTER:
-        ways.append(participant_id.in_(_rosters_of_me()))
-    return or_(*ways) if ways else false()
-
-
-def participants_visible_to(principal: Principal, participant_id: IdColumn) -> ColumnElement[bool]:
-    """The same condition, bound to this caller and this moment, for the ORM's lane."""
-    condition = visible_participants(participant_id, principal.reach)
-    return condition.params(**reach_parameters(principal))
-
-
-def reach_parameters(principal: Principal) -> dict[str, object]:
-    """Who the caller is, and when it is, for a condition of this module."""
-    return {"me": principal.participant_id or principal.staff_member_id, "now": clock.now()}
-
-
-def groups_led_by_me() -> Select[UUID]:
-    """The groups that the caller leads now."""
-    return select(GroupFacilitator.group_id).where(
-        GroupFacilitator.staff_member_id == _ME,
-        GroupFacilitator.started_at <= _NOW,
-        func.coalesce(GroupFacilitator.ended_at > _NOW, true()),
-    )
-
-
-def groups_of_me() -> Select[UUID]:
-    """The groups that the calling participant belongs to now."""
-    return select(GroupMember.group_id).where(
-        GroupMember.participant_id == _ME,
-        GroupMember.started_at <= _NOW,
-        func.coalesce(GroupMember.ended_at > _NOW, true()),
-    )
+    return COMPILED.participants(participant_id, reach)
 
 
 def visible_groups(group_id: IdColumn, reach: Reach) -> ColumnElement[bool]:
-    """The condition that a row's group is within `reach`: led by the caller, or joined by them."""
-    if reach & Reach.ORGANIZATION:
-        return true()
-    if reach & Reach.MEMBER:
-        return or_(group_id.in_(groups_led_by_me()), group_id.in_(groups_of_me()))
-    return false()
+    """Whether a row's group is visible, for a statement of the driver's lane."""
+    return COMPILED.groups(group_id, reach)
+
+
+def participants_visible_to(principal: Principal, participant_id: IdColumn) -> ColumnElement[bool]:
+    """Whether a row's participant is visible to this caller now, for the ORM's lane."""
+    return viewer(principal).participants(participant_id, principal.reach)
 
 
 def groups_visible_to(principal: Principal, group_id: IdColumn) -> ColumnElement[bool]:
-    """The same condition, bound to this caller and this moment, for the ORM's lane."""
-    return visible_groups(group_id, principal.reach).params(**reach_parameters(principal))
+    """Whether a row's group is visible to this caller now, for the ORM's lane."""
+    return viewer(principal).groups(group_id, principal.reach)
 
 
-def _care_team_of_me() -> Select[UUID]:
-    return select(CareTeamMember.participant_id).where(
-        CareTeamMember.staff_member_id == _ME,
-        CareTeamMember.started_at <= _NOW,
-        func.coalesce(CareTeamMember.ended_at > _NOW, true()),
+def viewer(principal: Principal) -> Viewer:
+    """This caller, at this moment."""
+    values = reach_parameters(principal)
+    return Viewer(
+        bindparam(None, values["me"], type_=Uuid),
+        bindparam(None, values["now"], type_=TIMESTAMP(timezone=True)),
     )
 
 
-def _care_teams_i_supervise() -> Select[UUID]:
-    supervised = aliased(StaffMember)
-    return (
-        select(CareTeamMember.participant_id)
-        .join(
-            supervised,
-            (supervised.organization_id == CareTeamMember.organization_id)
-            & (supervised.id == CareTeamMember.staff_member_id),
-        )
-        .where(
-            or_(supervised.supervisor_id == _ME, supervised.id == _ME),
-            CareTeamMember.started_at <= _NOW,
-            func.coalesce(CareTeamMember.ended_at > _NOW, true()),
-        )
-    )
-
-
-def _rosters_of_me() -> Select[UUID]:
-    return select(GroupMember.participant_id).where(
-        GroupMember.group_id.in_(groups_led_by_me()),
-        GroupMember.started_at <= _NOW,
-        func.coalesce(GroupMember.ended_at > _NOW, true()),
-    )
+def reach_parameters(principal: Principal) -> dict[str, object]:
+    """Who the caller is, and when it is, for a compiled statement."""
+    return {"me": principal.participant_id or principal.staff_member_id, "now": clock.now()}

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Final
 from uuid import UUID
 
-from pydantic.experimental.missing_sentinel import MISSING
+from pydantic import MISSING
 from sqlalchemy import Uuid, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 

@@ -1,0 +1,203 @@
+"""Referral, record and care team, as those see them who may and those who may not."""
+
+from http import HTTPStatus
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from app.domain.roles import StaffRole
+from tests.factories import Make, Person, problem_of
+
+REFERRED = {"given_name": "Ari", "family_name": "Stone", "time_zone": "America/Denver"}
+
+
+@pytest.fixture
+async def coordinator(make: Make) -> Person:
+    return await make.staff(StaffRole.CARE_COORDINATOR)
+
+
+async def refer(coordinator: Person, make: Make, **fields: Any) -> dict[str, Any]:
+    program = await make.program()
+    body = {
+        "program_id": str(program.id),
+        "source": "self",
+        "participant": {**REFERRED, **fields},
+    }
+    answer = await coordinator.post("/v1/referrals", json=body)
+    assert answer.status_code == HTTPStatus.CREATED, answer.text
+    referral: dict[str, Any] = answer.json()
+    return referral
+
+
+async def test_a_referral_begins_a_record_that_the_coordinator_sees(
+    make: Make, coordinator: Person
+) -> None:
+    referral = await refer(coordinator, make, email="ari@example.org", born_on="1990-02-03")
+
+    record = (await coordinator.get(f"/v1/participants/{referral['participant_id']}")).json()
+
+    assert record["given_name"] == "Ari"
+    assert record["born_on"] == "1990-02-03"
+    assert record["alias"].startswith("Member ")
+    assert record["has_account"] is False
+
+
+async def test_a_part2_program_labels_the_record_from_its_first_moment(
+    make: Make, coordinator: Person
+) -> None:
+    program = await make.program(is_part2=True)
+    body = {"program_id": str(program.id), "source": "court", "participant": REFERRED}
+
+    referral = (await coordinator.post("/v1/referrals", json=body)).json()
+
+    record = (await coordinator.get(f"/v1/participants/{referral['participant_id']}")).json()
+    assert record["sensitivity"] == ["part2"]
+
+
+async def test_a_program_that_is_not_ours_is_not_found(make: Make, coordinator: Person) -> None:
+    body = {"program_id": str(uuid4()), "source": "self", "participant": REFERRED}
+    answer = await coordinator.post("/v1/referrals", json=body)
+    assert answer.status_code == HTTPStatus.NOT_FOUND
+
+
+async def test_authz_05_a_record_out_of_reach_is_answered_like_a_random_id(
+    make: Make, coordinator: Person
+) -> None:
+    referral = await refer(coordinator, make)
+    stranger = await make.staff(StaffRole.CLINICIAN)
+
+    hidden = await stranger.get(f"/v1/participants/{referral['participant_id']}")
+    missing = await stranger.get(f"/v1/participants/{uuid4()}")
+
+    assert hidden.status_code == missing.status_code == HTTPStatus.NOT_FOUND
+    assert without_id(hidden.json()) == without_id(missing.json())
+
+
+async def test_authz_02_joining_and_leaving_the_care_team_opens_and_closes_the_record(
+    make: Make, coordinator: Person
+) -> None:
+    referral = await refer(coordinator, make)
+    record = f"/v1/participants/{referral['participant_id']}"
+    clinician = await make.staff(StaffRole.CLINICIAN)
+    body = {"staff_member_id": str(clinician.staff_member_id), "role": "primary_clinician"}
+
+    joined = await coordinator.post(f"{record}/care-team", json=body)
+    assert joined.status_code == HTTPStatus.CREATED
+    assert (await clinician.get(record)).status_code == HTTPStatus.OK
+
+    left = await coordinator.post(f"{record}/care-team/{joined.json()['id']}/end")
+    assert left.status_code == HTTPStatus.NO_CONTENT
+    assert (await clinician.get(record)).status_code == HTTPStatus.NOT_FOUND
+
+
+async def test_nobody_joins_a_care_team_twice_in_one_role(make: Make, coordinator: Person) -> None:
+    referral = await refer(coordinator, make)
+    clinician = await make.staff(StaffRole.CLINICIAN)
+    path = f"/v1/participants/{referral['participant_id']}/care-team"
+    body = {"staff_member_id": str(clinician.staff_member_id), "role": "clinician"}
+
+    await coordinator.post(path, json=body)
+    again = await coordinator.post(path, json=body)
+
+    assert again.status_code == HTTPStatus.CONFLICT
+    assert problem_of(again) == "already-in-care-team"
+
+
+async def test_a_supervisor_sees_whom_the_supervised_treat(make: Make) -> None:
+    supervisor = await make.staff(StaffRole.SUPERVISOR)
+    clinician = await make.staff(StaffRole.CLINICIAN, supervisor=supervisor)
+    theirs = await make.participant(team=[clinician])
+    others = await make.participant()
+
+    seen = await supervisor.get(f"/v1/participants/{theirs.participant_id}")
+    hidden = await supervisor.get(f"/v1/participants/{others.participant_id}")
+
+    assert (seen.status_code, hidden.status_code) == (HTTPStatus.OK, HTTPStatus.NOT_FOUND)
+
+
+async def test_participants_read_themselves_and_nobody_else(make: Make) -> None:
+    me = await make.participant(given_name="Jordan")
+    other = await make.participant(given_name="Casey")
+
+    own = await me.get(f"/v1/participants/{me.participant_id}")
+    foreign = await me.get(f"/v1/participants/{other.participant_id}")
+    everybody = await me.get("/v1/participants")
+
+    assert own.json()["given_name"] == "Jordan"
+    assert foreign.status_code == HTTPStatus.NOT_FOUND
+    assert everybody.status_code == HTTPStatus.FORBIDDEN
+
+
+async def test_api_08_a_change_names_the_version_that_it_changes(make: Make) -> None:
+    me = await make.participant()
+    path = f"/v1/participants/{me.participant_id}"
+
+    unnamed = await me.patch(path, json={"pronouns": "they/them"})
+    first = await me.patch(path, json={"pronouns": "they/them"}, headers={"If-Match": '"1"'})
+    stale = await me.patch(path, json={"pronouns": "she/her"}, headers={"If-Match": '"1"'})
+
+    assert unnamed.status_code == HTTPStatus.PRECONDITION_REQUIRED
+    assert first.status_code == HTTPStatus.OK
+    assert first.headers["ETag"] == '"2"'
+    assert stale.status_code == HTTPStatus.PRECONDITION_FAILED
+    assert (await me.get(path)).json()["pronouns"] == "they/them"
+
+
+async def test_a_change_leaves_what_is_absent_and_empties_what_is_null(make: Make) -> None:
+    me = await make.participant()
+    path = f"/v1/participants/{me.participant_id}"
+    body = {"preferred_name": "Jo", "phone": "+13035550100"}
+
+    await me.patch(path, json=body, headers={"If-Match": '"1"'})
+    changed = await me.patch(path, json={"phone": None}, headers={"If-Match": '"2"'})
+
+    assert changed.json()["preferred_name"] == "Jo"
+    assert changed.json()["phone"] is None
+
+
+async def test_an_unchanged_record_is_not_sent_again(make: Make) -> None:
+    me = await make.participant()
+    path = f"/v1/participants/{me.participant_id}"
+    tag = (await me.get(path)).headers["ETag"]
+
+    again = await me.get(path, headers={"If-None-Match": tag})
+
+    assert again.status_code == HTTPStatus.NOT_MODIFIED
+    assert again.content == b""
+
+
+async def test_api_05_a_walk_over_pages_meets_everybody_once(make: Make) -> None:
+    clinician = await make.staff(StaffRole.CLINICIAN)
+    everybody = {str((await make.participant(team=[clinician])).participant_id) for _ in range(5)}
+
+    seen: list[str] = []
+    query: dict[str, Any] = {"limit": 2}
+    while True:
+        page = (await clinician.get("/v1/participants", params=query)).json()
+        seen += [item["id"] for item in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        query["cursor"] = page["next_cursor"]
+
+    assert len(seen) == len(set(seen))
+    assert set(seen) == everybody
+
+
+async def test_api_05_a_cursor_of_another_organization_is_refused(make: Make) -> None:
+    clinician = await make.staff(StaffRole.CLINICIAN)
+    for _ in range(2):
+        await make.participant(team=[clinician])
+    cursor = (await clinician.get("/v1/participants?limit=1")).json()["next_cursor"]
+    elsewhere = await Make.organization(make.app, make.runtime)
+    stranger = await elsewhere.staff(StaffRole.CLINICIAN)
+
+    answer = await stranger.get("/v1/participants", params={"cursor": cursor})
+
+    assert answer.status_code == HTTPStatus.BAD_REQUEST
+    assert problem_of(answer) == "invalid-cursor"
+    await elsewhere.close()
+
+
+def without_id(problem: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in problem.items() if name != "request_id"}
