@@ -11,9 +11,10 @@ import httpx
 import pytest
 from fastapi import APIRouter, Body, Depends, FastAPI, Form, Query, Request, Response, WebSocket
 from pydantic import Field
+from sqlalchemy.exc import DBAPIError
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
-from starlette.types import Message, Scope
+from starlette.types import Message, Receive, Scope, Send
 
 from app.core import clock, logging, metrics, problems
 from app.core.edge import Edge, EdgeConfig
@@ -97,11 +98,18 @@ def bare_app(gate: Gate) -> FastAPI:
     add_waits(app, gate)
     add_socket(app)
     app.include_router(pots)
+    app.router.routes.append(Mount("/raw", app=refuse_in_plain_text))
     app.router.routes.append(
         Mount("/plain", routes=[Route("/x", lambda _: PlainTextResponse("x"), methods=["GET"])])
     )
     problems.install(app)
     return app
+
+
+async def refuse_in_plain_text(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application of another kind, mounted: it answers with the status that its path names."""
+    status = int(scope["path"].rpartition("/")[2])
+    await PlainTextResponse("canary", status_code=status)(scope, receive, send)
 
 
 def add_failures(app: FastAPI) -> None:
@@ -143,12 +151,24 @@ def add_waits(app: FastAPI, gate: Gate) -> None:
 
 def add_socket(app: FastAPI) -> None:
     @app.websocket("/socket")
-    async def socket(websocket: WebSocket, fail: str = "") -> None:
+    async def socket(websocket: WebSocket, fail: str = "", number: int = 0) -> None:
         if fail == "before":
             raise LookupError("canary")
+        if fail == "unseen":
+            raise problems.NotFound
         await websocket.accept()
-        await websocket.send_text(f"{websocket.headers['host']} {websocket.headers.get('origin')}")
+        said = f"{websocket.headers['host']} {websocket.headers.get('origin')} {number}"
+        await websocket.send_text(said)
         if fail == "after":
+            raise LookupError("canary")
+        if fail == "refused":
+            raise problems.Forbidden
+        if fail == "busy":
+            raise ConnectionResetError("canary")
+        if fail == "database":
+            raise DBAPIError("canary", {}, Exception("canary"))
+        if fail == "closed":
+            await websocket.close(4409)
             raise LookupError("canary")
         await websocket.close()
 
@@ -653,6 +673,16 @@ async def test_options_lists_the_methods(client: httpx.AsyncClient) -> None:
 async def test_api_10_plain_refusals_become_problems(client: httpx.AsyncClient) -> None:
     missing = await client.get("/plain/y")
     assert (missing.status_code, code_of(missing)) == (404, "not_found")
+    for status, code in (
+        (404, "not_found"),
+        (405, "method_not_allowed"),
+        (413, "content_too_large"),
+    ):
+        refused = await client.get(f"/raw/{status}")
+        assert (refused.status_code, code_of(refused)) == (status, code)
+        assert "canary" not in refused.text
+    teapot = await client.get("/raw/418")
+    assert (teapot.status_code, teapot.text) == (418, "canary")
 
 
 # Failures
@@ -809,7 +839,7 @@ async def test_a_socket_sees_host_and_origin(app: FastAPI) -> None:
         "websocket.send",
         "websocket.close",
     ]
-    assert sent[1]["text"] == f"testserver {ORIGIN}"
+    assert sent[1]["text"] == f"testserver {ORIGIN} 0"
 
 
 @pytest.mark.parametrize(("query", "status"), [(b"%00", 400), (b"%ff", 400), (b"fail=before", 500)])
@@ -832,11 +862,21 @@ async def test_a_handshake_without_the_denial_extension_is_closed(app: FastAPI) 
     )
 
 
-async def test_api_10_a_socket_s_bug_is_closed_with_a_code(
-    app: FastAPI, lines: io.StringIO
+@pytest.mark.parametrize(
+    ("query", "code", "reason"),
+    [
+        (b"fail=after", 1011, "internal"),
+        (b"fail=database", 1011, "internal"),
+        (b"fail=refused", 1008, "forbidden"),
+        (b"fail=busy", 1013, "busy"),
+        (b"fail=closed", 4409, ""),
+    ],
+)
+async def test_api_10_a_failing_socket_is_closed_once_and_with_a_code(
+    app: FastAPI, lines: io.StringIO, query: bytes, code: int, reason: str
 ) -> None:
-    sent = await connected(app, b"fail=after")
-    assert sent[-1] == {"type": "websocket.close", "code": 1011, "reason": "internal"}
+    closes = [one for one in await connected(app, query) if one["type"] == "websocket.close"]
+    assert [(close["code"], close["reason"]) for close in closes] == [(code, reason)]
     assert "canary" not in lines.getvalue()
 
 

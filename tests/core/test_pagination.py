@@ -76,6 +76,25 @@ def test_api_05_what_was_never_a_cursor_is_refused(forged: str) -> None:
         CODEC.decode(LISTING, forged)
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"{}",
+        b"1",
+        b"[1]",
+        b'[["x",1]]',
+        b'[["u","z"]]',
+        b'[["t",9223372036854775807]]',
+        b"[",
+        b"[[]]",
+    ],
+)
+def test_a_cursor_of_another_release_is_refused_and_no_error(payload: bytes) -> None:
+    signed = CODEC._mac(LISTING, payload) + payload  # noqa: SLF001  # what another release would sign
+    with pytest.raises(InvalidCursor):
+        CODEC.decode(LISTING, base64.urlsafe_b64encode(signed).rstrip(b"=").decode())
+
+
 @given(st.text())
 def test_api_05_any_text_is_refused(forged: str) -> None:
     with pytest.raises(InvalidCursor):

@@ -1,6 +1,5 @@
 """One WebSocket: the edge checks its handshake, and answers for a handler that fails."""
 
-from http import HTTPStatus
 from typing import Final
 
 from starlette.types import Message, Receive, Scope, Send
@@ -8,9 +7,8 @@ from starlette.types import Message, Receive, Scope, Send
 from app.core.edge.requests import Head
 from app.core.edge.responses import Decoration, Headers, headers_of
 from app.core.problems import Problem, render
+from app.core.problems.handlers import close_code
 
-_INTERNAL_ERROR: Final = 1011
-_POLICY_VIOLATION: Final = 1008
 _DENIAL: Final = "websocket.http.response"
 
 
@@ -54,10 +52,14 @@ class Socket:
         if not self.is_taken:
             # The handshake has to be taken before it can be refused.
             await self.receive()
-        is_bug = problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         if self.is_accepted or _DENIAL not in scope.get("extensions", {}):
-            code = _INTERNAL_ERROR if is_bug else _POLICY_VIOLATION
-            await self.send({"type": "websocket.close", "code": code, "reason": problem.code()})
+            await self.send(
+                {
+                    "type": "websocket.close",
+                    "code": close_code(problem),
+                    "reason": problem.code(),
+                }
+            )
             return
         body = render(problem, self._head.request_id)
         await self.send(

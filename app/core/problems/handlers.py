@@ -58,8 +58,11 @@ _BY_STATUS: Final[Mapping[int, type[Problem]]] = MappingProxyType(
         )
     }
 )
-_WS_INTERNAL_ERROR: Final = 1011
-_WS_POLICY_VIOLATION: Final = 1008
+# RFC 6455 and its registry of close codes.
+_POLICY_VIOLATION: Final = 1008
+_CLOSE_CODES: Final[Mapping[int, int]] = MappingProxyType(
+    {int(Internal.status): 1011, int(ServiceBusy.status): 1013}
+)
 
 
 def request_id_of(scope: Scope) -> str | None:
@@ -84,6 +87,11 @@ def problem_of(error: Exception) -> Problem:
     elif isinstance(problem, ServiceBusy):
         _log.warning("database_busy", error=error)
     return problem
+
+
+def close_code(problem: Problem) -> int:
+    """The code with which a WebSocket ends: our bug, try again later, or your mistake."""
+    return _CLOSE_CODES.get(int(problem.status), _POLICY_VIOLATION)
 
 
 def internal(error: BaseException) -> Internal:
@@ -116,10 +124,7 @@ async def _refuse(socket: WebSocket, error: Exception) -> None:
     if socket.application_state is WebSocketState.CONNECTING:
         await socket.send_denial_response(problem_response(problem, request_id_of(socket.scope)))
     elif socket.application_state is WebSocketState.CONNECTED:
-        is_bug = isinstance(problem, Internal)
-        await socket.close(
-            _WS_INTERNAL_ERROR if is_bug else _WS_POLICY_VIOLATION, reason=problem.code()
-        )
+        await socket.close(close_code(problem), reason=problem.code())
 
 
 def install(app: FastAPI) -> None:
