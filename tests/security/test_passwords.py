@@ -137,6 +137,7 @@ def test_auth_20_words_of_the_person_and_the_organization_are_refused(candidate:
 )
 def test_auth_20_the_policy_answers_whatever_comes(
     candidate: str,
+    *,
     alone: bool,
     words: list[str],
 ) -> None:
