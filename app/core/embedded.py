@@ -244,16 +244,18 @@ def _open_beside(data_dir: Path, suffix: str) -> int:
 
 def _server_user(data_dir: Path) -> pwd.struct_passwd:
     """Who runs the server: we, or as root whoever has the data, and at first nobody."""
-    if os.geteuid() != 0:
-        if data_dir.exists() and data_dir.stat().st_uid != os.geteuid():
-            raise EmbeddedUnavailable(f"{data_dir} belongs to another user: remove or rename it.")
-        return pwd.getpwuid(os.geteuid())
-    owner = data_dir.stat().st_uid if (data_dir / "PG_VERSION").exists() else 0
+    is_root = os.geteuid() == 0
+    if not is_root and data_dir.exists() and data_dir.stat().st_uid != os.geteuid():
+        raise EmbeddedUnavailable(f"{data_dir} belongs to another user: remove or rename it.")
+    owner = os.geteuid()
+    if is_root and (data_dir / "PG_VERSION").exists():
+        owner = data_dir.stat().st_uid
     try:
         return pwd.getpwuid(owner) if owner else pwd.getpwnam(_UNPRIVILEGED)
     except KeyError:
         raise EmbeddedUnavailable(
-            "PostgreSQL refuses to run as root, and there is no other user to run it as."
+            "PostgreSQL runs as a user with a name, and not as root:"
+            f" the user {owner or _UNPRIVILEGED} is unknown here. Set STEPWELL_DATABASE_URL."
         ) from None
 
 
