@@ -1,0 +1,114 @@
+"""Answers between the database, where they are sealed, and the rules, which read them plain."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Select, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.domain.instruments import Instrument
+from app.domain.scoring import Administration, Answers, AnswerValue, check_answer, score
+from app.models.assessments import Answer, Assessment, AssessmentState
+from app.security import seals
+
+TABLE: Final = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The administrations that a new one is held against; None when there is none."""
+
+    previous: Administration | None
+    baseline: Administration | None
+
+
+def sealed_value(key: seals.DataKey, answer_id: UUID, value: AnswerValue | None) -> bytes:
+    """One answer as its cell holds it. An answer that was taken back is a sealed null."""
+    written = str(value) if isinstance(value, Decimal) else json.dumps(value)
+    return key.seal(seals.Cell(TABLE, "value", answer_id), written)
+
+
+def opened_value(keys: seals.Keys, answer_id: UUID, blob: bytes) -> AnswerValue | None:
+    """The answer in a cell, with the digits that were sent."""
+    written = keys.unseal(seals.Cell(TABLE, "value", answer_id), blob)
+    value: AnswerValue | None = json.loads(written, parse_float=Decimal)
+    return value
+
+
+async def rows_of(db: AsyncSession, assessment_id: UUID) -> Mapping[str, Answer]:
+    """The stored answers of an assessment, by item."""
+    rows = await db.scalars(select(Answer).where(Answer.assessment_id == assessment_id))
+    return {row.item_id: row for row in rows}
+
+
+async def opened_rows(db: AsyncSession, rows: Iterable[Answer]) -> Answers:
+    """The answers in these rows, by item."""
+    found = list(rows)
+    keys = await seals.keys_for(db, (row.value for row in found))
+    return {row.item_id: opened_value(keys, row.id, row.value) for row in found}
+
+
+async def earlier_than(db: AsyncSession, assessment: Assessment, instrument: Instrument) -> Earlier:
+    """The last and the first submitted administration of the same instrument to the participant.
+
+    Both are scored anew by the definition at hand, so that the two sides of a change are
+    measured alike; an answer that it no longer offers counts as blank.
+    """
+    submitted = (
+        select(Assessment.id)
+        .where(
+            Assessment.participant_id == assessment.participant_id,
+            Assessment.instrument_key == assessment.instrument_key,
+            Assessment.state == AssessmentState.SUBMITTED,
+            Assessment.id != assessment.id,
+        )
+        .limit(1)
+    )
+    first = await _administration(
+        db, submitted.order_by(Assessment.submitted_at, Assessment.id), instrument
+    )
+    last = await _administration(
+        db, submitted.order_by(Assessment.submitted_at.desc(), Assessment.id.desc()), instrument
+    )
+    return Earlier(previous=last, baseline=first)
+
+
+async def latest_submitted(
+    db: AsyncSession, participant_id: UUID, instrument_keys: Sequence[str]
+) -> Mapping[str, Assessment]:
+    """The participant's last submitted assessment of each instrument that has one."""
+    rows = await db.scalars(
+        select(Assessment)
+        .distinct(Assessment.instrument_key)
+        .where(
+            Assessment.participant_id == participant_id,
+            Assessment.instrument_key.in_(instrument_keys),
+            Assessment.state == AssessmentState.SUBMITTED,
+        )
+        .order_by(Assessment.instrument_key, Assessment.submitted_at.desc(), Assessment.id.desc())
+    )
+    return {row.instrument_key: row for row in rows}
+
+
+def offered(instrument: Instrument, answers: Answers) -> Answers:
+    """The answers that the definition knows."""
+    return {
+        item_id: value
+        for item_id, value in answers.items()
+        if check_answer(instrument, item_id, value) is None
+    }
+
+
+async def _administration(
+    db: AsyncSession, one: Select[UUID], instrument: Instrument
+) -> Administration | None:
+    assessment_id = await db.scalar(one)
+    if assessment_id is None:
+        return None
+    rows = await rows_of(db, assessment_id)
+    answers = offered(instrument, await opened_rows(db, rows.values()))
+    return Administration(answers, score(instrument, answers))
