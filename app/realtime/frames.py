@@ -19,6 +19,7 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -50,12 +51,15 @@ Seq = Annotated[StrictInt, Field(ge=1, lt=2**63, description="A place in a room'
 LastSeq = Annotated[Position, Field(description="The last place already held; 0 for none.")]
 Emoji = Annotated[
     str,
-    Field(description="One emoji, with its modifiers."),
     StringConstraints(
         strict=True,
         max_length=16,
         pattern=r"^[\p{Extended_Pictographic}\p{Regional_Indicator}]"
         r"[\p{Extended_Pictographic}\p{Regional_Indicator}\p{Emoji_Modifier}\u{200d}\u{fe0f}]*$",
+    ),
+    # The pattern speaks of Unicode properties, which few readers of JSON Schema know.
+    WithJsonSchema(
+        {"type": "string", "maxLength": 16, "description": "One emoji, with its modifiers."}
     ),
 ]
 

@@ -2,11 +2,17 @@
 
 import json
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from uuid import UUID, uuid4
 
+from jsonschema import (  # type: ignore[import-untyped]  # it publishes no types
+    Draft202012Validator,
+)
+
 from app.domain.roles import RoomRole
 from app.models.rooms import EntryKind
+from app.realtime import asyncapi
 from app.realtime.frames import Author, Entry, LogEntry
 from app.realtime.protocol import Connection
 
@@ -64,11 +70,25 @@ def log(*seqs: int, room_id: UUID = ROOM, body: str = "hello") -> list[LogEntry]
     return [LogEntry.of(entry(seq, room_id=room_id, body=body)) for seq in seqs]
 
 
+@cache
+def _validator(kind: str) -> Draft202012Validator:
+    contract = asyncapi.document()
+    payload = contract["components"]["messages"][kind]["payload"]
+    return Draft202012Validator({**payload, "components": contract["components"]})
+
+
+def assert_fits(frame: dict[str, Any]) -> None:
+    """WS-05: a frame is as the published contract says."""
+    _validator(frame["type"]).validate(frame)
+
+
 def written(connection: Connection) -> list[dict[str, Any]]:
     """Write everything that waits, and show it as a client reads it."""
     frames = []
     while (outgoing := connection.pop()) is not None:
-        frames.append(json.loads(outgoing.text))
+        frame = json.loads(outgoing.text)
+        assert_fits(frame)
+        frames.append(frame)
     return frames
 
 
