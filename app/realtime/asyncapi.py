@@ -19,7 +19,8 @@ from app.models.rooms import EntryKind
 from app.realtime import frames
 from app.realtime.frames import MAX_FRAME_BYTES, Frame, Outcome
 from app.realtime.limits import FRAME_BURST, FRAMES_PER_SECOND, SENDS_PER_SECOND
-from app.realtime.protocol import MAX_REPLAY, CloseCode
+from app.realtime.protocol import CloseCode
+from app.realtime.streams import MAX_REPLAY
 
 Document = dict[str, Any]
 

@@ -6,7 +6,6 @@ absent when it has nothing to say; every other field is always present.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 from uuid import UUID
@@ -437,52 +436,3 @@ def _reason(error: ValidationError) -> str:
 def encode(frame: ServerFrame) -> str:
     """Write a frame as it goes over the wire."""
     return frame.model_dump_json()
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A frame on its way out, encoded once for everyone who gets it.
-
-    `size` is in octets. `room_id` marks what only a subscriber of the room may see, so that
-    nothing of it leaves after the subscription has ended.
-    """
-
-    text: str
-    size: int
-    room_id: UUID | None = None
-
-    @classmethod
-    def of(cls, frame: ServerFrame) -> Self:
-        """Encode a frame."""
-        room_id = frame.room_id if isinstance(frame, Entry | Presence | CaughtUp) else None
-        return cls._sized(encode(frame), room_id)
-
-    @classmethod
-    def _sized(cls, text: str, room_id: UUID | None) -> Self:
-        size = len(text) if text.isascii() else len(text.encode())
-        return cls(text, size, room_id)
-
-    def with_client_message_id(self, client_message_id: UUID) -> Self:
-        """Complete an entry for its author's own devices, without encoding it again."""
-        text = f'{self.text[:-1]},"client_message_id":"{client_message_id}"}}'
-        return self._sized(text, self.room_id)
-
-
-@dataclass(frozen=True, slots=True)
-class LogEntry:
-    """One entry of a room's log, encoded once for a whole room."""
-
-    room_id: UUID
-    seq: int
-    author_id: UUID | None
-    for_room: Outgoing
-    for_author: Outgoing
-
-    @classmethod
-    def of(cls, entry: Entry) -> Self:
-        """Encode an entry for its room, and for its author."""
-        for_room = for_author = Outgoing.of(entry.model_copy(update={"client_message_id": None}))
-        if entry.client_message_id is not None:
-            for_author = for_room.with_client_message_id(entry.client_message_id)
-        author_id = entry.author.member_id if entry.author else None
-        return cls(entry.room_id, entry.seq, author_id, for_room, for_author)

@@ -3,7 +3,7 @@
 Nothing here opens a socket, reads a database or looks at a clock. A socket hands in what it
 receives (`Connection.receive`), the hub what has happened (`offer`, `notice`, `pass_on`), a
 timer the time (`tick`), and whoever writes takes what is to be sent (`pop`) and what is to be
-read from the log (`next_fetch`, answered by `page`). REST long polling uses `RoomStream` alone.
+read from the log (`next_fetch`, answered by `page`).
 
 What it keeps true: a client gets every entry of a room from where it began, in sequence, none
 missing, none twice (WS-09); and nothing of a room after it has left it. Everything live is a
@@ -11,7 +11,7 @@ hint only: an entry that is lost, late or doubled on its way is made good from t
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum, unique
@@ -27,10 +27,7 @@ from app.realtime.frames import (
     ClientFrame,
     Drain,
     Error,
-    LogEntry,
     Nack,
-    Outcome,
-    Outgoing,
     Ping,
     Pong,
     Reauthenticate,
@@ -46,12 +43,7 @@ from app.realtime.frames import (
     parse,
 )
 from app.realtime.limits import FrameLimits
-
-PAGE: Final = 200
-"""Entries read from the log at once (WS-09)."""
-
-MAX_REPLAY: Final = 5_000
-"""Entries behind which a client reloads by REST instead (WS-10)."""
+from app.realtime.streams import Fetch, LogEntry, Outgoing, RoomStream, start_of
 
 MAX_QUEUED_FRAMES: Final = 256
 MAX_QUEUED_BYTES: Final = 1_048_576
@@ -84,82 +76,6 @@ class CloseCode(IntEnum):
     def reason(self) -> str:
         """The word that a client may show or log."""
         return self.name.lower()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Fetch:
-    """A page of a room's log to be read: up to `limit` entries after `after_seq`, in sequence.
-
-    `head_seq` is what was known of the log when it was asked for.
-    """
-
-    room_id: UUID
-    after_seq: int
-    head_seq: int
-    limit: int = PAGE
-
-
-class RoomStream:
-    """One member's way along one room's log: every entry once, in sequence, from where it began."""
-
-    __slots__ = ("head_seq", "member_id", "room_id", "sent_seq")
-
-    def __init__(self, room_id: UUID, member_id: UUID, *, after_seq: int, head_seq: int) -> None:
-        self.room_id, self.member_id = room_id, member_id
-        self.sent_seq, self.head_seq = after_seq, head_seq
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether the log is known to hold more than was sent, so that a fetch is wanted."""
-        return self.sent_seq < self.head_seq
-
-    def notice(self, seq: int) -> None:
-        """Hear that the log holds an entry, without seeing it."""
-        self.head_seq = max(self.head_seq, seq)
-
-    def offer(self, entry: LogEntry) -> Outgoing | None:
-        """Give the frame to send, if the entry is the next one.
-
-        An earlier one was sent before. A later one shows that something was lost: it is
-        remembered as a hint, and comes back with the page that fills the gap.
-        """
-        self.notice(entry.seq)
-        if entry.seq != self.sent_seq + 1:
-            return None
-        self.sent_seq = entry.seq
-        return entry.for_author if entry.author_id == self.member_id else entry.for_room
-
-    def fetch(self) -> Fetch:
-        """Ask for the page that is wanted next."""
-        return Fetch(self.room_id, self.sent_seq, self.head_seq)
-
-    def page(self, fetch: Fetch, entries: Sequence[LogEntry]) -> Iterator[Outgoing]:
-        """Give the frames to send, now that a page was read.
-
-        Whoever stops early has sent what it took; the rest is asked for again.
-        """
-        for entry in entries:
-            outgoing = self.offer(entry)
-            if outgoing is not None:
-                yield outgoing
-        # A head that the log does not bear out would be asked for forever; whoever compares
-        # heads (WS-11) will say it again if it is true.
-        if self.sent_seq == fetch.after_seq and self.head_seq == fetch.head_seq:
-            self.head_seq = self.sent_seq
-
-
-def start_of(after_seq: int | None, *, head_seq: int, first_seq: int) -> tuple[Outcome, int]:
-    """Say what a subscription does about missed entries, and after which seq it sends.
-
-    `first_seq` is the first entry that may be sent at all: where the membership begins, or the
-    archive ends. A client that is behind it, too far behind the head (WS-10), or ahead of the
-    head, holds a history that cannot be completed from here.
-    """
-    if after_seq is None or after_seq == head_seq:
-        return Outcome.CURRENT, head_seq
-    if first_seq - 1 <= after_seq < head_seq and head_seq - after_seq <= MAX_REPLAY:
-        return Outcome.REPLAYED, after_seq
-    return Outcome.RESET, head_seq
 
 
 class Outbox:

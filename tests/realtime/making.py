@@ -13,8 +13,9 @@ from jsonschema import (  # type: ignore[import-untyped]  # it publishes no type
 from app.domain.roles import RoomRole
 from app.models.rooms import EntryKind
 from app.realtime import asyncapi
-from app.realtime.frames import Author, Entry, LogEntry
+from app.realtime.frames import Author, Entry
 from app.realtime.protocol import Connection
+from app.realtime.streams import LogEntry
 
 AT = datetime(2026, 3, 1, 17, 0, tzinfo=UTC)
 ROOM = UUID(int=1)

@@ -16,15 +16,14 @@ from app.realtime.frames import (
     Author,
     BadFrame,
     Error,
-    LogEntry,
     Nack,
-    Outgoing,
     Presence,
     Send,
     Unsubscribed,
     encode,
     parse,
 )
+from app.realtime.streams import LogEntry, Outgoing
 from tests.realtime.making import AT, MEMBER, ROOM, entry, send_text, text_of
 
 GOOD: list[tuple[str, dict[str, object]]] = [

@@ -13,9 +13,7 @@ from typing_extensions import override
 from app.domain.roles import RoomRole
 from app.realtime.frames import (
     Author,
-    LogEntry,
     Outcome,
-    Outgoing,
     Pong,
     Presence,
     Reauthenticate,
@@ -25,12 +23,16 @@ from app.realtime.frames import (
 from app.realtime.protocol import (
     MAX_QUEUED_BYTES,
     MAX_QUEUED_FRAMES,
-    MAX_REPLAY,
-    PAGE,
     REPLAY_BYTES,
     CloseCode,
     Connection,
+)
+from app.realtime.streams import (
+    MAX_REPLAY,
+    PAGE,
     Fetch,
+    LogEntry,
+    Outgoing,
     RoomStream,
     start_of,
 )
