@@ -169,10 +169,9 @@ class _Memory(Generic[K, V]):
         if len(self._entries) > self._capacity:
             self._entries.popitem(last=False)
 
-    def forget(self, condition: Callable[[V], bool]) -> None:
-        """Drop every value that meets the condition."""
-        for key in [key for key, (value, _) in self._entries.items() if condition(value)]:
-            del self._entries[key]
+    def forget(self, key: K) -> None:
+        """Drop what is remembered under a key, if anything is."""
+        self._entries.pop(key, None)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -262,9 +261,9 @@ class Vault:
 
     def forget(self, key_id: UUID) -> None:
         """Drop a key that was shredded, retired or rotated away (PHI-06)."""
-        self._keys.forget(lambda key: key.key_id == key_id)
-        self._active.forget(lambda active: active.key_id == key_id.bytes)
-        self._organization_keys.forget(lambda key: key.key_id == key_id)
+        # A slot whose key is not remembered asks the database for its key.
+        self._keys.forget(key_id.bytes)
+        self._organization_keys.forget(key_id)
 
     async def rewrap(self, connection: Connection, organization_id: UUID) -> int:
         """Wrap an organization's keys with the newest root key, and say how many there were.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from passlib.context import (  # type: ignore[import-untyped]  # libpass ships no types
     CryptContext,
@@ -130,6 +130,7 @@ def test_auth_20_words_of_the_person_and_the_organization_are_refused(candidate:
     assert problems("a lee shore far out", words=("Lee", "")) == []
 
 
+@settings(deadline=None)
 @given(
     candidate=st.text(max_size=200),
     alone=st.booleans(),

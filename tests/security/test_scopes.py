@@ -2,7 +2,7 @@ from itertools import product
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.security.scopes import (
@@ -222,12 +222,14 @@ def test_auth_31_a_set_is_limited_to_the_contexts_that_a_caller_has() -> None:
     assert str(everything.limited_to()) == "offline_access"
 
 
+@settings(deadline=None)
 @given(scope_sets)
 def test_auth_31_the_text_of_a_set_parses_to_the_same_set(scope_set: ScopeSet) -> None:
     assert ScopeSet.parse(str(scope_set)) == scope_set
     assert ScopeSet(scope_set, scope_set.words) == scope_set
 
 
+@settings(deadline=None)
 @given(st.lists(scopes, max_size=8), st.randoms())
 def test_auth_31_order_and_repetition_mean_nothing(listed: list[Scope], random: Random) -> None:
     shuffled = [*listed, *listed]
@@ -237,12 +239,14 @@ def test_auth_31_order_and_repetition_mean_nothing(listed: list[Scope], random: 
     assert str(ScopeSet(shuffled)) == str(ScopeSet(listed))
 
 
+@settings(deadline=None)
 @given(scope_sets, scope_sets)
 def test_auth_31_sets_that_give_the_same_are_equal(one: ScopeSet, other: ScopeSet) -> None:
     same = granted(one) == granted(other) and one.words == other.words
     assert (one == other) is same
 
 
+@settings(deadline=None)
 @given(scope_sets, scope_sets)
 def test_auth_31_an_intersection_is_what_both_give(one: ScopeSet, other: ScopeSet) -> None:
     both = one & other
@@ -253,6 +257,7 @@ def test_auth_31_an_intersection_is_what_both_give(one: ScopeSet, other: ScopeSe
     assert one & one == one
 
 
+@settings(deadline=None)
 @given(scope_sets, scope_sets)
 def test_auth_31_a_union_gives_what_either_gives(one: ScopeSet, other: ScopeSet) -> None:
     either = one | other
@@ -262,6 +267,7 @@ def test_auth_31_a_union_gives_what_either_gives(one: ScopeSet, other: ScopeSet)
     assert one | (one & other) == one
 
 
+@settings(deadline=None)
 @given(scope_sets, scope_sets, scope_sets)
 def test_auth_31_what_is_granted_never_exceeds_request_registration_or_ceiling(
     requested: ScopeSet, registered: ScopeSet, ceiling: ScopeSet
@@ -274,6 +280,7 @@ def test_auth_31_what_is_granted_never_exceeds_request_registration_or_ceiling(
     assert effective == requested & (registered & ceiling)
 
 
+@settings(deadline=None)
 @given(scope_sets)
 def test_auth_31_allowed_is_covered_without_a_query(scope_set: ScopeSet) -> None:
     for context, resource, action in EVERY_QUESTION:
@@ -281,6 +288,7 @@ def test_auth_31_allowed_is_covered_without_a_query(scope_set: ScopeSet) -> None
         assert scope_set.allows(context, resource, action) is scope_set.covers(scope)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_auth_31_whatever_comes_is_a_set_or_invalid(text: str) -> None:
     try:

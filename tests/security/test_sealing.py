@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.security.sealing import (
@@ -81,6 +81,7 @@ def test_phi_01_known_answers(vector: dict[str, Any], monkeypatch: pytest.Monkey
     assert key.seal(cell, vector["text"]) == blob
 
 
+@settings(deadline=None)
 @given(texts)
 def test_phi_01_what_is_sealed_is_unsealed_unchanged(text: str) -> None:
     key = data_key()
@@ -163,6 +164,7 @@ def test_phi_02_a_sealed_cell_of_no_text_is_unsealable() -> None:
         data_key().unseal(CELL, blob)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80))
 def test_phi_02_noise_is_unsealable_and_nothing_else(noise: bytes) -> None:
     with pytest.raises(Unsealable):
@@ -348,6 +350,7 @@ def test_phi_04_every_spelling_of_an_address_has_one_index(variant: str) -> None
     assert normalize_email(variant) == "ren\u00e9@example.org"
 
 
+@settings(deadline=None)
 @given(texts)
 def test_phi_04_normalizing_an_address_twice_changes_nothing(text: str) -> None:
     once = normalize_email(text)

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jose.backends.cryptography_backend import CryptographyECKey
 
@@ -139,6 +139,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from([*vectors.HEADER, "crit"]), json_values, max_size=1),
     st.dictionaries(st.sampled_from([*vectors.CLAIMS, "nbf"]), json_values, max_size=2),
@@ -151,6 +152,7 @@ def test_auth_10_no_signed_change_is_accepted_that_pyjwt_refuses(
         assert answer(token) == REFUSAL
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_auth_10_no_changed_letter_is_accepted(data: st.DataObject) -> None:
     token = GOOD[0]["token"]
@@ -160,6 +162,7 @@ def test_auth_10_no_changed_letter_is_accepted(data: st.DataObject) -> None:
     assert changed == token or answer(changed) == REFUSAL
 
 
+@settings(deadline=None)
 @given(st.text() | st.binary() | st.none() | st.integers() | st.lists(st.text()))
 def test_auth_10_whatever_is_no_token_gets_the_answer(noise: object) -> None:
     assert answer(noise) == REFUSAL
@@ -387,13 +390,13 @@ def test_auth_10_a_remembered_token_dies_with_its_key() -> None:
     )
     assert by.verify(token, NOW) == CLAIMS
 
-    keys.replace([ACTIVE])
-    assert answer(token, by=by) == REFUSAL
     # Another key under the same name is not the key that verified it.
     keys.replace([ACTIVE, SigningKey("retiring", "ES256", KeyState.RETIRING, vectors.FOREIGN)])
     assert answer(token, by=by) == REFUSAL
     keys.replace([ACTIVE, RETIRING])
     assert answer(token, by=by) == CLAIMS
+    keys.replace([ACTIVE])
+    assert answer(token, by=by) == REFUSAL
 
 
 RINGS: Final[Sequence[Sequence[SigningKey]]] = [
@@ -403,16 +406,13 @@ RINGS: Final[Sequence[Sequence[SigningKey]]] = [
     [SigningKey("active", "ES256", KeyState.ACTIVE, vectors.ACTIVE), RETIRING],
     [SigningKey("retiring", "ES256", KeyState.ACTIVE, vectors.ACTIVE)],
 ]
-PRESENTED: Final = [vector["token"] for vector in GOOD] + [
-    vector["token"] for vector in HOSTILE[::12]
-]
-steps = st.tuples(
-    st.sampled_from(PRESENTED),
-    st.sampled_from(RINGS),
-    st.integers(min_value=-1_000, max_value=1_000),
-)
+# Few tokens, rings and instants, so that they meet often: the first two are good.
+PRESENTED: Final = [vector["token"] for vector in (*GOOD[:2], *HOSTILE[::100])]
+SECONDS: Final = (0, 0, 0, 329, 330, -30, -31)
+steps = st.tuples(st.sampled_from(PRESENTED), st.sampled_from(RINGS), st.sampled_from(SECONDS))
 
 
+@settings(deadline=None)
 @given(st.lists(steps, max_size=30))
 def test_auth_10_memory_never_accepts_what_verifying_anew_refuses(
     presented: list[tuple[str, Sequence[SigningKey], int]],
