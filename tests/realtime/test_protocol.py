@@ -19,7 +19,9 @@ from app.realtime.frames import (
     Reauthenticate,
     Request,
     Subscribe,
+    parse,
 )
+from app.realtime.limits import FrameLimits
 from app.realtime.protocol import (
     MAX_QUEUED_BYTES,
     MAX_QUEUED_FRAMES,
@@ -427,6 +429,14 @@ def test_ws_06_typing_is_heard_once_a_second(connection: Connection) -> None:
     typing = text_of("typing", room_id=ROOM)
     heard = [connection.receive(typing, at) is not None for at in (0.0, 0.5, 1.0)]
     assert heard == [True, False, True]
+
+
+def test_ws_06_naming_many_rooms_is_not_remembered() -> None:
+    limits = FrameLimits(0.0)
+    for second in range(100):
+        frame = parse(send_text(room_id=uuid4()))
+        assert limits.wait(frame, float(second)) == 0
+    assert len(limits._sends) == 1  # noqa: SLF001  # what it costs is not seen from outside
 
 
 def flood(connection: Connection, start: float, seconds: int) -> None:
