@@ -67,9 +67,6 @@ async def read_form(request: Request) -> dict[str, str]:
 
     Raises OAuthError.
     """
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != _FORM_TYPE:
-        raise OAuthError(OAuthCode.INVALID_REQUEST, f"The body must be {_FORM_TYPE}.")
     try:
         text = (await request.body()).decode("ascii")
         pairs = parse_qsl(

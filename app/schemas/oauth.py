@@ -141,6 +141,8 @@ class OAuthErrorRead(ReadSchema):
     ] = None
 
     model_config = ConfigDict(
+        # What does not apply is left out, as in every other OAuth server's errors.
+        json_schema_serialization_defaults_required=False,
         json_schema_extra={
             "examples": [
                 {
@@ -150,7 +152,7 @@ class OAuthErrorRead(ReadSchema):
                     "next": ["password"],
                 }
             ]
-        }
+        },
     )
 
 

@@ -4,8 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from annotated_types import Len
-from pydantic import ConfigDict, Field
-from pydantic.experimental.missing_sentinel import MISSING
+from pydantic import MISSING, ConfigDict, Field
 
 from app.domain.roles import AuthorizationKind, StaffRole
 from app.models.accounts import AccountState

@@ -104,6 +104,7 @@ async def change_password(
     account = await _locked_account(db, principal.account_id)
     words = await words_about(db, account)
     check_password(request.new_password, words, "/new_password")
+    # The count stays locked while the password is hashed, so guesses of one device queue up.
     # Whoever holds the token may guess as often as a known device may, and slows nobody else.
     subjects = [throttling.device(account.login_index, principal.sign_in_id.bytes)]
     await throttling.reserve(db, subjects, clock.wall())

@@ -6,7 +6,7 @@ a step decides is therefore returned out of its transaction, and refused after t
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
 from uuid import UUID
@@ -15,6 +15,7 @@ from sqlalchemy import TextClause, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
+from app.core.database import connection_lost
 from app.models.organizations import Organization
 from app.runtime import Runtime
 
@@ -45,11 +46,27 @@ class Visitor:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """A transaction of nobody, in which no organization's row is visible."""
-        async with self.runtime.connections.command() as db:
+        """A transaction of nobody, in which no organization's row is visible.
+
+        A pooled connection may have died since it was used: nothing has happened yet, so the
+        first statement is repeated once on a fresh one.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                db = await self._begin(stack)
+            except Exception as error:
+                if not connection_lost(error):
+                    raise
+                db = await self._begin(stack)
+            yield db
+
+    async def _begin(self, stack: AsyncExitStack) -> AsyncSession:
+        async with AsyncExitStack() as attempt:
+            db = await attempt.enter_async_context(self.runtime.connections.command())
             await db.execute(_NOBODY, {"request": self.request_id, "source": self.source})
             db.info["vault"] = self.runtime.vault
-            yield db
+            stack.push_async_exit(attempt.pop_all())
+        return db
 
 
 async def enter(
