@@ -1,0 +1,258 @@
+"""Who belongs to a group: joining, leaving, and the roster for those who lead it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy import Integer, Uuid, and_, bindparam, exists, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import events
+from app.core import clock
+from app.core.database import Lane, Query
+from app.core.ids import new_id
+from app.core.problems import Conflict, FieldError, Invalid, NotFound, constraint_problem
+from app.domain.roles import RoomKind, RoomRole
+from app.models.audit import AuditAction
+from app.models.groups import Group, GroupMember
+from app.models.participants import Participant
+from app.models.rooms import Room, RoomMember
+from app.schemas.groups import GroupMemberCreate, RosterEntry
+from app.security import audit, seals
+from app.security.access import participants_visible_to, reach_parameters, visible_groups
+from app.security.permissions import Permission
+from app.security.principal import Principal, Reach
+from app.services import bookings
+from app.services.groups.directory import GroupClosed, get_group, group_room
+from app.services.rooms import membership
+
+_NAMES: Final = ("given_name", "family_name", "alias")
+
+
+class GroupFull(Conflict):
+    """Every place of the group is taken."""
+
+    slug, title = "group-full", "The group is full"
+
+
+class AlreadyInGroup(Conflict):
+    """The participant is a member of the group, or will be."""
+
+    slug, title = "already-in-group", "The participant is in the group already"
+
+
+class StartsInThePast(Invalid):
+    """Nobody can have joined a group before they were put into it."""
+
+    slug, title = "starts-in-the-past", "The start lies in the past"
+
+
+constraint_problem("group_capacity", GroupFull)
+constraint_problem("group_member_current_idx", AlreadyInGroup)
+
+
+@cache
+def _roster(reach: Reach) -> Query:
+    statement = (
+        select(
+            GroupMember.id,
+            GroupMember.group_id,
+            GroupMember.participant_id,
+            GroupMember.started_at,
+            GroupMember.ended_at,
+            *(getattr(Participant, column) for column in _NAMES),
+        )
+        .join(Participant, Participant.id == GroupMember.participant_id)
+        .where(
+            GroupMember.group_id == bindparam("group", type_=Uuid),
+            GroupMember.ended_at.is_(None),
+            GroupMember.id > bindparam("after", type_=Uuid),
+            visible_groups(GroupMember.group_id, reach),
+        )
+        .order_by(GroupMember.id)
+        .limit(bindparam("limit", type_=Integer))
+    )
+    return audit.read_many(statement, Permission.GROUP_ROSTER, "group_member")
+
+
+@cache
+def _known(reach: Reach) -> Query:
+    return Query(
+        select(Group.id).where(
+            Group.id == bindparam("group", type_=Uuid), visible_groups(Group.id, reach)
+        )
+    )
+
+
+async def join_group(
+    db: AsyncSession, principal: Principal, group_id: UUID, request: GroupMemberCreate
+) -> GroupMember:
+    """Make a participant a member: booked into what comes, and let into the group's room.
+
+    With a later start they are booked now, and `admit_due_members` opens the room when it has
+    come. Raises NotFound, StartsInThePast, GroupClosed, GroupFull, AlreadyInGroup or
+    ParticipantBooked.
+    """
+    group = await get_group(db, principal, group_id, lock=True)
+    if group.closed_at is not None:
+        raise GroupClosed
+    participant_id = await db.scalar(
+        select(Participant.id).where(
+            Participant.id == request.participant_id,
+            participants_visible_to(principal, Participant.id),
+        )
+    )
+    if participant_id is None:
+        raise NotFound
+    member = GroupMember(
+        id=new_id(),
+        group_id=group.id,
+        participant_id=participant_id,
+        started_at=_start(request.starts_at),
+    )
+    await _refuse_a_second_membership(db, member)
+    db.add(member)
+    await db.flush()
+    coming = await bookings.upcoming(db, group.id, member.started_at)
+    await bookings.book(db, coming, participant_id)
+    if member.started_at <= clock.now():
+        await _let_in(db, group.id, participant_id)
+    await _record_member(db, member, "group.member_joined")
+    return member
+
+
+async def leave_group(
+    db: AsyncSession, principal: Principal, group_id: UUID, member_id: UUID
+) -> None:
+    """End a membership: what was booked is given back, and every room of the group closes.
+
+    Raises NotFound.
+    """
+    await get_group(db, principal, group_id, lock=True)
+    member = await db.scalar(
+        select(GroupMember).where(
+            GroupMember.id == member_id,
+            GroupMember.group_id == group_id,
+            GroupMember.ended_at.is_(None),
+        )
+    )
+    if member is None:
+        raise NotFound
+    await _end_membership(db, member)
+
+
+async def end_memberships_of(db: AsyncSession, participant_id: UUID) -> None:
+    """Take a participant out of every group, as a discharge does."""
+    members = await db.scalars(
+        select(GroupMember)
+        .where(GroupMember.participant_id == participant_id, GroupMember.ended_at.is_(None))
+        .order_by(GroupMember.group_id)  # one order of locks for everybody
+    )
+    for member in members.all():
+        await db.execute(select(Group.id).where(Group.id == member.group_id).with_for_update())
+        await _end_membership(db, member)
+
+
+async def read_roster(
+    lane: Lane, principal: Principal, group_id: UUID, *, after: UUID, limit: int
+) -> Sequence[RosterEntry]:
+    """The members by name, by id, one more than asked when there are more. Raises NotFound."""
+    reach = principal.reach
+    parameters = {"group": group_id, **reach_parameters(principal)}
+    if await lane.value(_known(reach), **parameters) is None:
+        raise NotFound
+    rows = await lane.all(_roster(reach), after=after, limit=limit + 1, **parameters)
+    keys = await seals.keys_for(lane, (row[column] for row in rows for column in _NAMES))
+    return [RosterEntry.model_validate({**row, **_names(keys, row)}) for row in rows]
+
+
+async def admit_due_members(db: AsyncSession) -> int:
+    """Let those members into their group's room whose time has come, or who got an account.
+
+    Returns how many there were. Doing it twice changes nothing.
+    """
+    inside = exists().where(
+        RoomMember.room_id == Room.id,
+        RoomMember.participant_id == GroupMember.participant_id,
+        RoomMember.left_at.is_(None),
+    )
+    due = await db.execute(
+        select(GroupMember.group_id, GroupMember.participant_id)
+        .join(Participant, Participant.id == GroupMember.participant_id)
+        .join(Room, and_(Room.group_id == GroupMember.group_id, Room.kind == RoomKind.GROUP))
+        .where(
+            GroupMember.started_at <= clock.now(),
+            GroupMember.ended_at.is_(None),
+            Participant.account_id.is_not(None),
+            ~inside,
+        )
+        .order_by(GroupMember.group_id)
+        .limit(100)
+    )
+    found = due.all()
+    for row in found:
+        await _let_in(db, row.group_id, row.participant_id)
+    return len(found)
+
+
+def _start(asked: datetime | None) -> datetime:
+    now = clock.now()
+    if asked is None:
+        return now
+    if asked < now:
+        raise StartsInThePast(errors=[FieldError("/starts_at", "starts_in_the_past")])
+    return asked
+
+
+async def _refuse_a_second_membership(db: AsyncSession, member: GroupMember) -> None:
+    """Say so before the trigger counts: a full group is no news about its own member."""
+    present = await db.scalar(
+        select(GroupMember.id).where(
+            GroupMember.group_id == member.group_id,
+            GroupMember.participant_id == member.participant_id,
+            GroupMember.ended_at.is_(None),
+        )
+    )
+    if present is not None:
+        raise AlreadyInGroup
+
+
+async def _let_in(db: AsyncSession, group_id: UUID, participant_id: UUID) -> None:
+    occupant = await membership.participant_occupant(db, participant_id)
+    if occupant is not None:
+        room_id = await group_room(db, group_id)
+        await membership.admit(db, room_id, occupant, RoomRole.PARTICIPANT)
+
+
+async def _end_membership(db: AsyncSession, member: GroupMember) -> None:
+    # A membership that has not begun ends where it would have begun: it never was.
+    member.ended_at = max(clock.now(), member.started_at)
+    await db.flush()
+    await bookings.cancel_bookings(db, member.group_id, member.participant_id)
+    occupant = await membership.participant_occupant(db, member.participant_id)
+    if occupant is not None:
+        await membership.dismiss_from_group(db, member.group_id, occupant.account_id)
+    await _record_member(db, member, "group.member_left")
+
+
+def _names(keys: seals.Keys, row: asyncpg.Record) -> dict[str, str]:
+    participant_id = row["participant_id"]
+    return {
+        column: keys.unseal(seals.Cell("participant", column, participant_id), row[column])
+        for column in _NAMES
+    }
+
+
+async def _record_member(db: AsyncSession, member: GroupMember, event: str) -> None:
+    await audit.record(
+        db,
+        AuditAction.UPDATE,
+        Permission.GROUP_MANAGE,
+        "group_member",
+        member.id,
+        participant_id=member.participant_id,
+    )
+    await events.record(db, event, member.group_id, participant_id=member.participant_id)
