@@ -23,6 +23,7 @@ class Template(StrEnum):
     INVITATION = "invitation"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 (a template, not a password)
     SIGN_IN_ENDED = "sign_in_ended"
+    WEBHOOK_FAILING = "webhook_failing"
 
 
 async def queue(

@@ -85,6 +85,15 @@ class Settings(BaseSettings):
     request_deadline: timedelta = Field(timedelta(seconds=60), description="API-01")
     max_in_flight: int = Field(200, ge=1, description="Requests at once before 503 (REL-08)")
     max_sockets: int = Field(2000, ge=1, description="WebSockets of one process (WS-03)")
+    tracing: bool = Field(
+        default=False, description="OpenTelemetry traces, set up by the variables of its SDK"
+    )
+    smtp_url: SecretStr | None = Field(
+        None, description="smtps://user:password@host:465; files in the data directory without"
+    )
+    mail_from: str = Field(
+        "Stepwell <no-reply@stepwell.invalid>", description="Sender of messages to accounts"
+    )
     part2_notice: str = Field(
         "42 CFR part 2 prohibits unauthorized use or disclosure of these records.",
         description="The statement of 42 CFR 2.32 that accompanies Part 2 records",

@@ -213,4 +213,5 @@ class Notification(Tenant, Base):
     secret: Mapped[bytes | None] = mapped_column(info={"class": "secret"})
     created_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
+    leased_until: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(default=0)

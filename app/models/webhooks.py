@@ -65,6 +65,8 @@ class WebhookDelivery(Tenant, Base):
         ),
         Index(
             "webhook_delivery_due_idx",
+            "organization_id",
+            "endpoint_id",
             "next_attempt_at",
             postgresql_where=text("state = 'waiting'"),
         ),

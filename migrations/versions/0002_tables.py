@@ -227,7 +227,7 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['organization_id', 'event_id'], ['event.organization_id', 'event.id'], name=op.f('webhook_delivery_event_id_fkey')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('webhook_delivery_pkey'))
     )
-    op.create_index('webhook_delivery_due_idx', 'webhook_delivery', ['next_attempt_at'], unique=False, postgresql_where=sa.text("state = 'waiting'"))
+    op.create_index('webhook_delivery_due_idx', 'webhook_delivery', ['organization_id', 'endpoint_id', 'next_attempt_at'], unique=False, postgresql_where=sa.text("state = 'waiting'"))
     op.create_index('webhook_delivery_event_idx', 'webhook_delivery', ['organization_id', 'endpoint_id', 'event_id'], unique=True)
     op.create_table('care_group',
     sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
@@ -279,6 +279,7 @@ def upgrade() -> None:
     sa.Column('secret', sa.LargeBinary(), nullable=True),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('sent_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('leased_until', sa.DateTime(timezone=True), nullable=True),
     sa.Column('attempts', sa.Integer(), nullable=False),
     sa.ForeignKeyConstraint(['organization_id', 'account_id'], ['account.organization_id', 'account.id'], name=op.f('notification_account_id_fkey')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('notification_pkey'))

@@ -32,7 +32,6 @@ _ORDINARY = (
     "participant",
     "plan",
     "program",
-    "realtime_ticket",
     "refresh_token",
     "room",
     "room_member",
@@ -78,6 +77,7 @@ def _guard_tables() -> None:
     guard_table("audit_event", api=("insert",), worker=("insert",))
     op.execute("grant select on audit_event to stepwell_audit_reader")
     guard_table("stored_answer", api=("select", "insert"), worker=("select", "delete"))
+    guard_table("realtime_ticket", worker=("select", "delete"))
     for table in _SIGN_IN_TABLES:
         grant_table(table, api=("select", "insert", "update"), worker=("select", "delete"))
     grant_table("client", api=("select",), worker=("select",))
@@ -495,16 +495,29 @@ def _serve_the_worker() -> None:
             update webhook_delivery d
             set leased_until = p_now + p_lease, attempts = d.attempts + 1
             from (
-                select w.organization_id, w.id from webhook_delivery w
-                join webhook_endpoint e
-                    on e.organization_id = w.organization_id and e.id = w.endpoint_id
-                where w.state = 'waiting' and w.next_attempt_at <= p_now
-                    and (w.leased_until is null or w.leased_until <= p_now)
-                    and e.state = 'active'
+                select w.organization_id, w.id from webhook_endpoint e
+                cross join lateral (
+                    select w.organization_id, w.id, w.next_attempt_at from webhook_delivery w
+                    join event v on v.organization_id = w.organization_id and v.id = w.event_id
+                    where w.organization_id = e.organization_id and w.endpoint_id = e.id
+                        and w.state = 'waiting' and w.next_attempt_at <= p_now
+                        and (w.leased_until is null or w.leased_until <= p_now)
+                        -- An endpoint that has not proven itself gets the proof, nothing else.
+                        and (v.type = 'endpoint.verification') = (e.state = 'pending')
+                    order by w.next_attempt_at
+                    -- Five at once, so that a slow receiver delays nobody else; one to find out
+                    -- whether a receiver that kept failing is back (WH-09).
+                    limit greatest(0, case when e.failures_in_a_row >= 20 then 1 else 5 end - (
+                        select count(*) from webhook_delivery b
+                        where b.organization_id = e.organization_id and b.endpoint_id = e.id
+                            and b.state = 'waiting' and b.leased_until > p_now
+                    ))
+                    for update of w skip locked
+                ) w
+                where e.state in ('active', 'pending')
                     and (e.paused_until is null or e.paused_until <= p_now)
                 order by w.next_attempt_at
                 limit p_limit
-                for update of w skip locked
             ) due
             where d.organization_id = due.organization_id and d.id = due.id
             returning d.organization_id, d.id

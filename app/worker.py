@@ -1,0 +1,136 @@
+"""The worker: everything that happens without a request, as loops that are supervised.
+
+Any number of workers may run at once. Each loop takes its work under locks, leases or unique
+constraints, so that two do not do the same thing twice where it matters, and none holds a
+transaction open while it waits for the network.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Final, cast
+
+import asyncpg
+from sqlalchemy.util import greenlet_spawn
+
+from app.core import logging
+from app.jobs import cleanup, notifications, sequencer
+from app.jobs.supervision import GivenUp, Loop, Supervisor
+from app.jobs.workplace import Workplace
+from app.settings import Settings
+from app.webhooks.delivery import Courier
+from app.webhooks.transport import Transport
+
+_log = logging.get_logger(__name__)
+
+EVENTS_CHANNEL: Final = "stepwell_events"
+PARENT: Final = "STEPWELL_PARENT_PID"
+_EVENTS_EVERY: Final = 1.0
+_DELIVERIES_EVERY: Final = 1.0
+_NOTIFICATIONS_EVERY: Final = 2.0
+_CLEANUP_EVERY: Final = 300.0
+_PARENT_EVERY: Final = 1.0
+
+
+async def run(settings: Settings) -> None:
+    """Work until a signal comes, or until the parent that is named in the environment is gone.
+
+    Raises Misconfigured before it begins, and SystemExit when a loop that matters keeps failing.
+    """
+    logging.configure()
+    place = Workplace.of(settings)
+    transport = Transport(development=settings.allow_local_webhooks)
+    try:
+        await place.check()
+        courier = Courier(place, transport)
+        supervisor = Supervisor(())
+        supervisor.loops = _loops(place, courier, supervisor)
+        with _stopped_by_signals(supervisor):
+            _log.info("worker_started", count=len(supervisor.loops))
+            await supervisor.run()
+            await courier.finish()
+        _log.info("worker_stopped")
+    except GivenUp as failure:
+        _log.critical("worker_gave_up", job=failure.job)
+        raise SystemExit(1) from None
+    finally:
+        await transport.aclose()
+        await place.connections.close()
+
+
+def _loops(place: Workplace, courier: Courier, supervisor: Supervisor) -> Sequence[Loop]:
+    sender = notifications.sender_of(place.settings)
+    deliveries = Loop("webhooks", courier.deliver_due, _DELIVERIES_EVERY)
+
+    async def sequence() -> bool:
+        has_more = await sequencer.sequence(place)
+        deliveries.wake.set()
+        return has_more
+
+    events = Loop("sequencer", sequence, _EVENTS_EVERY)
+    loops = [
+        events,
+        deliveries,
+        Loop(
+            "notifications",
+            lambda: notifications.send_due(place, sender),
+            _NOTIFICATIONS_EVERY,
+            is_critical=False,
+        ),
+        Loop("cleanup", lambda: cleanup.clean(place), _CLEANUP_EVERY, is_critical=False),
+        Loop("listener", lambda: _listen(place, events, supervisor), 0, is_critical=False),
+    ]
+    if (parent := os.environ.get(PARENT)) is not None:
+        loops.append(
+            Loop("parent", lambda: _notice_orphanage(int(parent), supervisor), _PARENT_EVERY)
+        )
+    return loops
+
+
+async def _listen(place: Workplace, events: Loop, supervisor: Supervisor) -> bool:
+    """Wake the sequencer when events are committed, until the connection ends or the worker does.
+
+    What is missed in between costs a second: the sequencer looks by itself as well.
+    """
+    pooled = await place.connections.engine.raw_connection()
+    connection = cast("asyncpg.Connection", pooled.driver_connection)
+    ended = asyncio.Event()
+    connection.add_termination_listener(lambda _: ended.set())
+    try:
+        await connection.add_listener(EVENTS_CHANNEL, lambda *_: events.wake.set())
+        waits = [asyncio.ensure_future(e.wait()) for e in (ended, supervisor.stopping)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+    finally:
+        # A connection that listens must not go back to the pool.
+        await greenlet_spawn(pooled.invalidate)
+        await greenlet_spawn(pooled.close)
+    if not supervisor.stopping.is_set():
+        raise ConnectionResetError("the listening connection ended")
+    return False
+
+
+async def _notice_orphanage(parent: int, supervisor: Supervisor) -> bool:
+    """Stop when the process that started this one is gone: nobody else would."""
+    if os.getppid() != parent:
+        _log.warning("worker_orphaned")
+        supervisor.stop()
+    return False
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(supervisor: Supervisor) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, supervisor.stop)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
