@@ -1,0 +1,112 @@
+"""Alerts as they cross the wire: how urgent, by when, and what people have done about it."""
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import ConfigDict, Field
+
+from app.domain.alerts import AlertState, DispositionDecision, Tier
+from app.domain.roles import RiskLevel
+from app.models.alerts import AlertSource
+from app.schemas.base import Page, ReadSchema, Schema
+from app.schemas.types import Flag, Instant, LongText
+
+
+class AlertNote(Schema):
+    """What the person who takes a step wants to leave for the next one."""
+
+    note: LongText | None = None
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"note": "Calling now, from the evening line."}]}
+    )
+
+
+class DispositionCreate(Schema):
+    """What must be written down before an alert counts as answered.
+
+    The risk is a clinician's formulation; `unknown` is no answer here.
+    """
+
+    assessment: Annotated[LongText, Field(description="The tool that was used, or a narrative.")]
+    risk: RiskLevel
+    rationale: LongText
+    protective_factors: LongText
+    is_means_safety_discussed: Flag
+    is_safety_plan_reviewed: Flag
+    decision: DispositionDecision
+    told: Annotated[LongText, Field(description="Who was told, and on what legal basis.")]
+    next_check_due_at: Instant
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "assessment": "Structured interview by phone, 20 minutes.",
+                    "risk": "low",
+                    "rationale": "Passive thoughts without plan, means or intent.",
+                    "protective_factors": "Lives with a sister; wants to finish the program.",
+                    "is_means_safety_discussed": True,
+                    "is_safety_plan_reviewed": True,
+                    "decision": "increase_contact",
+                    "told": "The supervisor, as part of treatment.",
+                    "next_check_due_at": "2026-03-03T17:00:00Z",
+                }
+            ]
+        }
+    )
+
+
+class DispositionRead(ReadSchema):
+    """How a clinician answered an alert."""
+
+    assessment: str
+    risk: RiskLevel
+    rationale: str
+    protective_factors: str
+    is_means_safety_discussed: bool
+    is_safety_plan_reviewed: bool
+    decision: DispositionDecision
+    told: str
+    next_check_due_at: Instant
+
+
+class AlertStepRead(ReadSchema):
+    """One thing that happened to an alert: a step that somebody took, or an escalation."""
+
+    id: UUID
+    kind: str
+    actor_id: Annotated[UUID | None, Field(description="Null when the clock did it.")]
+    note: str | None
+    disposition: DispositionRead | None
+    at: Instant
+
+
+class AlertSummary(ReadSchema):
+    """A safety concern with its clock."""
+
+    id: UUID
+    version: int
+    participant_id: UUID
+    tier: Tier
+    code: str
+    state: AlertState
+    source: AlertSource
+    source_id: UUID | None
+    policy_version: str
+    opened_at: Instant
+    acknowledge_by: Instant
+    contact_by: Instant
+    acknowledged_at: Instant | None
+    acknowledged_by: UUID | None
+
+
+class AlertPage(Page[AlertSummary]):
+    """A page of alerts."""
+
+
+class AlertRead(AlertSummary):
+    """An alert with everything that happened to it, in order."""
+
+    excerpt: str | None
+    steps: list[AlertStepRead]
