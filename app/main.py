@@ -1,18 +1,23 @@
 """The one place where routers, middleware, error handlers and lifespan meet."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 
 from app import contract
 from app.core import edge, problems
 from app.core.database import Connections
 from app.core.pagination import CursorCodec
 from app.routers import (
+    alerts,
+    assessments,
     docs,
+    groups,
     health,
+    instruments,
     invitations,
     me,
     oauth,
@@ -21,6 +26,7 @@ from app.routers import (
     staff,
     well_known,
 )
+from app.routers.table import RouteTable
 from app.runtime import Runtime
 from app.security import catalogue, keys
 from app.security.guards import check_routes
@@ -29,8 +35,12 @@ from app.security.vault import Vault
 from app.settings import Misconfigured, Settings, unsafe
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
+    alerts.routes,
+    assessments.routes,
     docs.problem_pages,
+    groups.routes,
     health.routes,
+    instruments.routes,
     invitations.routes,
     me.routes,
     oauth.routes,
@@ -68,20 +78,33 @@ def create_app(runtime: Runtime) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=lambda route: route.name,
+        # Its log signal holds the messages of exceptions, which may hold what people wrote.
+        telemetry={
+            "tracing": settings.tracing,
+            "metrics": settings.tracing,
+            "logs": False,
+            "operation_spans": False,
+        },
     )
     app.state.runtime = runtime
     app.state.has_started = app.state.is_draining = False
     app.state.drain = _nothing_to_drain
-    for routes in ROUTERS:
-        app.include_router(routes)
-    if not settings.is_production:
-        app.include_router(docs.routes)
+    _mount(app, (*ROUTERS, *(() if settings.is_production else (docs.routes,))))
     contract.install(app)
     problems.install(app)
     check_routes(app)
     app.add_middleware(edge.Edge, config=_edge_config(settings))
     return app
+
+
+def _mount(app: FastAPI, routers: Iterable[APIRouter]) -> None:
+    """Add every route, flat: an included router would be searched in full at each request."""
+    for routes in routers:
+        for route in routes.routes:
+            if isinstance(route, APIRoute):
+                route.operation_id = route.operation_id or route.name
+            app.router.routes.append(route)
+    app.router.routes.insert(0, RouteTable(app.router.routes))
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ which checks the caller's access and sets the tenant (`app.security.guards`).
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 from uuid import UUID
 
 import asyncpg
@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, UOWTransaction
+from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.util import greenlet_spawn
 
@@ -122,57 +123,123 @@ class Connections:
         )
         self.sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 
+    async def begin_command(self) -> "CommandTransaction":
+        """Begin in the ORM's lane; nothing is sent before the first statement."""
+        return CommandTransaction(self.sessions())
+
+    async def begin_lane(self) -> "LaneTransaction":
+        """Begin in the driver's lane."""
+        pooled = await self.engine.raw_connection()
+        transaction = LaneTransaction(pooled)
+        try:
+            await transaction.lane.connection.execute("begin")
+        except BaseException as error:
+            await transaction.roll_back(error)
+            raise
+        return transaction
+
     @asynccontextmanager
     async def command(self) -> AsyncIterator[AsyncSession]:
         """A transaction in the ORM's lane, committed at the end, rolled back on an exception."""
-        async with self.sessions() as db:
-            yield db
-            try:
-                await db.commit()
-            except Exception as error:
-                if connection_lost(error):
-                    raise OutcomeUnknown from error
-                raise
+        transaction = await self.begin_command()
+        try:
+            yield transaction.handle
+        except BaseException as error:
+            await transaction.roll_back(error)
+            raise
+        await transaction.commit()
 
     @asynccontextmanager
     async def lane(self) -> AsyncIterator[Lane]:
         """A transaction in the driver's lane, committed at the end, rolled back on an exception."""
-        pooled = await self.engine.raw_connection()
-        connection = cast("asyncpg.Connection", pooled.driver_connection)
+        transaction = await self.begin_lane()
         try:
-            await connection.execute("begin")
-            yield Lane(connection)
-            await _commit(connection)
+            yield transaction.lane
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) or connection.is_closed():
-                # A statement may still be under way: only a new connection is clean.
-                await greenlet_spawn(pooled.invalidate)
-            else:
-                await _roll_back(connection)
+            await transaction.roll_back(error)
             raise
-        finally:
-            await greenlet_spawn(pooled.close)
+        await transaction.commit()
 
     async def close(self) -> None:
         """Close every connection."""
         await self.engine.dispose()
 
 
-async def _commit(connection: asyncpg.Connection) -> None:
-    try:
-        await connection.execute("commit")
-    except Exception as error:
-        if connection_lost(error):
-            raise OutcomeUnknown from error
-        raise
+class Transaction(Protocol):
+    """A transaction that somebody else ends: exactly one of the two, exactly once."""
+
+    @property
+    def handle(self) -> Handle:
+        """What services work on."""
+        ...
+
+    async def commit(self) -> None:
+        """Make it true; raises OutcomeUnknown when the connection died while doing so."""
+        ...
+
+    async def roll_back(self, error: BaseException) -> None:
+        """Undo it, because of `error`."""
+        ...
 
 
-async def _roll_back(connection: asyncpg.Connection) -> None:
-    try:
-        await connection.execute("rollback")
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-        # The connection died while failing: the server has rolled back already.
-        connection.terminate()
+class CommandTransaction:
+    """A transaction in the ORM's lane."""
+
+    __slots__ = ("handle",)
+
+    def __init__(self, db: AsyncSession) -> None:
+        self.handle = db
+
+    async def commit(self) -> None:
+        try:
+            await self.handle.commit()
+        except BaseException as error:
+            await self.roll_back(error)
+            if connection_lost(error):
+                raise OutcomeUnknown from error
+            raise
+        await self.handle.close()
+
+    async def roll_back(self, _error: BaseException) -> None:
+        await self.handle.close()
+
+
+class LaneTransaction:
+    """A transaction on the driver's connection."""
+
+    __slots__ = ("_pooled", "lane")
+
+    def __init__(self, pooled: PoolProxiedConnection) -> None:
+        self._pooled = pooled
+        self.lane = Lane(cast("asyncpg.Connection", pooled.driver_connection))
+
+    @property
+    def handle(self) -> Lane:
+        return self.lane
+
+    async def commit(self) -> None:
+        try:
+            await self.lane.connection.execute("commit")
+        except BaseException as error:
+            await self.roll_back(error)
+            if connection_lost(error):
+                raise OutcomeUnknown from error
+            raise
+        await greenlet_spawn(self._pooled.close)
+
+    async def roll_back(self, error: BaseException) -> None:
+        connection = self.lane.connection
+        try:
+            if isinstance(error, asyncio.CancelledError) or connection.is_closed():
+                # A statement may still be under way: only a new connection is clean.
+                await greenlet_spawn(self._pooled.invalidate)
+            else:
+                await connection.execute("rollback")
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            # The connection died while failing: the server has rolled back already.
+            await greenlet_spawn(self._pooled.invalidate)
+        finally:
+            await greenlet_spawn(self._pooled.close)
 
 
 async def driver_connection(db: AsyncSession) -> asyncpg.Connection:

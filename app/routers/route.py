@@ -9,16 +9,19 @@ from fastapi.routing import APIRoute
 from typing_extensions import override
 
 from app.core.problems import PreconditionFailed, PreconditionRequired
-from app.security import idempotency
+from app.security import guards, idempotency
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Route(APIRoute):
-    """A route whose answer is stored under its idempotency key, and not sent when unchanged.
+    """A route that ends what it began: one request is one transaction.
 
-    Both happen while the transaction is open: an answer that was stored was also committed.
+    The answer is made and, under an idempotency key, stored while the transaction is open; it
+    leaves after the commit, so that a 2xx is never a lie.
     """
+
+    ends_transactions = True
 
     @override
     def get_route_handler(self) -> Handler:
@@ -27,12 +30,16 @@ class Route(APIRoute):
         async def answer(request: Request) -> Response:
             try:
                 response = await handle(request)
-            except idempotency.Replayed as replayed:
-                return replayed.response
-            if request.method == "POST":
-                await idempotency.finish(request, response)
-            elif "etag" in response.headers and _is_unchanged(request, response):
-                return _not_modified(response)
+                if request.method == "POST":
+                    await idempotency.finish(request, response)
+                elif "etag" in response.headers and _is_unchanged(request, response):
+                    response = _not_modified(response)
+            except BaseException as error:
+                await guards.roll_back(request, error)
+                if isinstance(error, idempotency.Replayed):
+                    return error.response
+                raise
+            await guards.commit(request)
             return response
 
         return answer

@@ -5,8 +5,7 @@ which lane it works. The application refuses to start when a route says neither 
 `Public` (AUTHZ-01).
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -20,7 +19,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 
 from app.core import clock
-from app.core.database import Handle, Lane, connection_lost
+from app.core.database import (
+    CommandTransaction,
+    Handle,
+    Lane,
+    LaneTransaction,
+    Transaction,
+    connection_lost,
+)
 from app.core.problems import Forbidden, InsufficientScope, Problem, Unauthenticated
 from app.domain.roles import AccountKind, StaffRole
 from app.models.audit import AuditAction, AuditOutcome
@@ -38,6 +44,10 @@ _OPEN_IN_LANE: Final = f"{_OPEN}$1, $2, $3, $4, $5, $6)"
 _OPEN_IN_SESSION: Final = text(
     f"{_OPEN}:organization, :sign_in, :version, :now, :request, :source)"
 )
+_OPENING_NAMES: Final = ("organization", "sign_in", "version", "now", "request", "source")
+_OPENING: Final = "opening"
+_PERMISSION: Final = "permission"
+_TRANSACTION: Final = "transaction"
 _REFUSALS: Final = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
 
 
@@ -70,7 +80,7 @@ def claims_of(request: HTTPConnection) -> AccessClaims:
 
 
 @dataclass(frozen=True, slots=True)
-class _Opening:
+class Opening:
     """What the first statement of a transaction needs to know."""
 
     claims: AccessClaims
@@ -90,7 +100,7 @@ class _Opening:
 
 
 def _admit(
-    row: Sequence[Any] | asyncpg.Record | None, opening: _Opening, handle: Handle, runtime: Runtime
+    row: Sequence[Any] | asyncpg.Record | None, opening: Opening, handle: Handle, runtime: Runtime
 ) -> Principal:
     """Turn the access check's answer into the caller, and the handle into theirs."""
     if row is None:
@@ -128,86 +138,114 @@ def own(handle: Handle, runtime: Runtime, principal: Principal) -> None:
     )
 
 
-async def open_lane(stack: AsyncExitStack, opening: _Opening, runtime: Runtime) -> Lane:
+async def open_lane(opening: Opening, runtime: Runtime) -> LaneTransaction:
     """Open a transaction in the driver's lane and check the access, in its first statement.
 
     A pooled connection may have died since it was used: nothing has happened yet, so the
-    statement is repeated once on a fresh one.
+    statement is repeated once on a fresh one. Raises Unauthenticated.
     """
     try:
-        return await _open_lane_once(stack, opening, runtime)
+        return await _open_lane_once(opening, runtime)
     except Exception as error:
         if not connection_lost(error):
             raise
-        return await _open_lane_once(stack, opening, runtime)
+        return await _open_lane_once(opening, runtime)
 
 
-async def _open_lane_once(stack: AsyncExitStack, opening: _Opening, runtime: Runtime) -> Lane:
-    async with AsyncExitStack() as attempt:
-        lane = await attempt.enter_async_context(runtime.connections.lane())
+async def _open_lane_once(opening: Opening, runtime: Runtime) -> LaneTransaction:
+    transaction = await runtime.connections.begin_lane()
+    try:
+        lane = transaction.lane
         row = await lane.connection.fetchrow(_OPEN_IN_LANE, *opening.arguments())
         _admit(row, opening, lane, runtime)
-        stack.push_async_exit(attempt.pop_all())
-    return lane
+    except BaseException as error:
+        await transaction.roll_back(error)
+        raise
+    return transaction
 
 
-async def open_session(stack: AsyncExitStack, opening: _Opening, runtime: Runtime) -> AsyncSession:
+async def open_command(opening: Opening, runtime: Runtime) -> CommandTransaction:
     """The same in the ORM's lane."""
     try:
-        return await _open_session_once(stack, opening, runtime)
+        return await _open_command_once(opening, runtime)
     except Exception as error:
         if not connection_lost(error):
             raise
-        return await _open_session_once(stack, opening, runtime)
+        return await _open_command_once(opening, runtime)
 
 
-async def _open_session_once(
-    stack: AsyncExitStack, opening: _Opening, runtime: Runtime
-) -> AsyncSession:
-    names = ("organization", "sign_in", "version", "now", "request", "source")
-    async with AsyncExitStack() as attempt:
-        db = await attempt.enter_async_context(runtime.connections.command())
-        parameters = dict(zip(names, opening.arguments(), strict=True))
+async def _open_command_once(opening: Opening, runtime: Runtime) -> CommandTransaction:
+    transaction = await runtime.connections.begin_command()
+    try:
+        db = transaction.handle
+        parameters = dict(zip(_OPENING_NAMES, opening.arguments(), strict=True))
         row = (await db.execute(_OPEN_IN_SESSION, parameters)).one_or_none()
         _admit(row, opening, db, runtime)
-        stack.push_async_exit(attempt.pop_all())
-    return db
+    except BaseException as error:
+        await transaction.roll_back(error)
+        raise
+    return transaction
 
 
-def _opening(request: HTTPConnection) -> _Opening:
-    opening = _Opening(claims_of(request), request_id_of(request), source_of(request))
-    request.scope["state"]["organization_id"] = str(opening.claims.organization_id)
+def opening_of(request: HTTPConnection) -> Opening:
+    """Who asks, by the token, and in which request. Raises Unauthenticated."""
+    opening = Opening(claims_of(request), request_id_of(request), source_of(request))
+    state = request.scope["state"]
+    state["organization_id"] = str(opening.claims.organization_id)
+    state[_OPENING] = opening
     return opening
 
 
-async def get_db(request: Request) -> AsyncIterator[AsyncSession]:
-    """One transaction for the request, in the ORM's lane, committed before the answer leaves."""
-    runtime, opening = runtime_of(request), _opening(request)
-    try:
-        async with AsyncExitStack() as stack:
-            db = await open_session(stack, opening, runtime)
-            await idempotency.begin(request, db)
-            yield db
-    except Problem as problem:
-        await record_refusal(request, opening, problem)
-        raise
+async def get_db(request: Request) -> AsyncSession:
+    """The request's transaction in the ORM's lane. Its route ends it (`app.routers.route`)."""
+    transaction = await open_command(opening_of(request), runtime_of(request))
+    request.scope["state"][_TRANSACTION] = transaction
+    await idempotency.begin(request, transaction.handle)
+    return transaction.handle
 
 
-async def get_lane(request: Request) -> AsyncIterator[Lane]:
-    """One transaction for the request, in the driver's lane."""
-    runtime, opening = runtime_of(request), _opening(request)
-    try:
-        async with AsyncExitStack() as stack:
-            lane = await open_lane(stack, opening, runtime)
-            await idempotency.begin(request, lane)
-            yield lane
-    except Problem as problem:
-        await record_refusal(request, opening, problem)
-        raise
+async def get_lane(request: Request) -> Lane:
+    """The request's transaction in the driver's lane. Its route ends it."""
+    transaction = await open_lane(opening_of(request), runtime_of(request))
+    request.scope["state"][_TRANSACTION] = transaction
+    await idempotency.begin(request, transaction.lane)
+    return transaction.lane
 
 
-Database = Annotated[AsyncSession, Depends(get_db, scope="function")]
-ReadLane = Annotated[Lane, Depends(get_lane, scope="function")]
+async def get_public_db(request: Request) -> AsyncSession:
+    """A transaction of nobody: no tenant is set, so that no tenant's row is visible.
+
+    A service that has proven whose secret it holds enters that organization itself.
+    """
+    runtime = runtime_of(request)
+    transaction = await runtime.connections.begin_command()
+    request.scope["state"][_TRANSACTION] = transaction
+    db = transaction.handle
+    await db.execute(text("select set_config('stepwell.organization_id', '', true)"))
+    db.info.update(vault=runtime.vault, request_id=request_id_of(request))
+    return db
+
+
+async def commit(request: Request) -> None:
+    """Make the request's transaction true, before the answer leaves."""
+    transaction: Transaction | None = request.scope["state"].pop(_TRANSACTION, None)
+    if transaction is not None:
+        await transaction.commit()
+
+
+async def roll_back(request: Request, error: BaseException) -> None:
+    """Undo the request's transaction; a refusal leaves its trace in one of its own (AUD-09)."""
+    state = request.scope["state"]
+    transaction: Transaction | None = state.pop(_TRANSACTION, None)
+    if transaction is not None:
+        await transaction.roll_back(error)
+    if isinstance(error, Problem) and error.status in _REFUSALS and _OPENING in state:
+        await _record_refusal(request)
+
+
+Database = Annotated[AsyncSession, Depends(get_db)]
+ReadLane = Annotated[Lane, Depends(get_lane)]
+PublicDatabase = Annotated[AsyncSession, Depends(get_public_db)]
 
 
 def allow(principal: Principal, permission: Permission) -> Principal:
@@ -232,7 +270,7 @@ class Requires:
     permission: Permission
 
     async def __call__(self, request: Request, db: Database) -> Principal:
-        request.scope["state"]["permission"] = self.permission
+        request.scope["state"][_PERMISSION] = self.permission
         return allow(db.info["principal"], self.permission)
 
 
@@ -243,7 +281,7 @@ class RequiresInLane:
     permission: Permission
 
     async def __call__(self, request: Request, lane: ReadLane) -> Principal:
-        request.scope["state"]["permission"] = self.permission
+        request.scope["state"][_PERMISSION] = self.permission
         return allow(lane.info["principal"], self.permission)
 
 
@@ -254,35 +292,24 @@ async def public() -> None:
 Public = Depends(public)
 
 
-async def get_public_db(request: Request) -> AsyncIterator[AsyncSession]:
-    """A transaction of nobody: no tenant is set, so that no tenant's row is visible.
-
-    A service that has proven whose secret it holds enters that organization itself.
-    """
-    runtime = runtime_of(request)
-    async with runtime.connections.command() as db:
-        await db.execute(text("select set_config('stepwell.organization_id', '', true)"))
-        db.info.update(vault=runtime.vault, request_id=request_id_of(request))
-        yield db
-
-
-PublicDatabase = Annotated[AsyncSession, Depends(get_public_db, scope="function")]
-
-
-async def record_refusal(request: HTTPConnection, opening: _Opening, problem: Problem) -> None:
-    """Leave a trace of what was refused, in a transaction of its own (AUD-09)."""
-    permission = request.scope["state"].get("permission")
-    if problem.status not in _REFUSALS or permission is None:
+async def _record_refusal(request: Request) -> None:
+    state = request.scope["state"]
+    permission: Permission | None = state.get(_PERMISSION)
+    if permission is None:
         return
-    async with AsyncExitStack() as stack:
-        lane = await open_lane(stack, opening, runtime_of(request))
+    transaction = await open_lane(state[_OPENING], runtime_of(request))
+    try:
         await audit.record(
-            lane,
+            transaction.lane,
             AuditAction.EXECUTE,
             permission.value,
             permission.value.partition(":")[0],
             outcome=AuditOutcome.REFUSED,
         )
+    except BaseException as error:
+        await transaction.roll_back(error)
+        raise
+    await transaction.commit()
 
 
 class UnguardedRoute(RuntimeError):
@@ -290,13 +317,15 @@ class UnguardedRoute(RuntimeError):
 
 
 def check_routes(app: FastAPI) -> None:
-    """Refuse to start with a route that nobody guards (AUTHZ-01)."""
+    """Refuse to start with a route that nobody guards (AUTHZ-01), or that leaves its work open."""
     for context in iter_route_contexts(app.routes):
         route = context.route
         if not isinstance(route, APIRoute | APIWebSocketRoute):
             continue
         if not any(_is_gate(call) for call in _calls(route.dependant)):
             raise UnguardedRoute(f"{context.path} declares no permission and is not public")
+        if _opens(route.dependant) and not getattr(route, "ends_transactions", False):
+            raise UnguardedRoute(f"{context.path} opens a transaction that nobody ends")
 
 
 def permission_of(route: APIRoute) -> Permission | None:
@@ -305,6 +334,10 @@ def permission_of(route: APIRoute) -> Permission | None:
         if isinstance(call, Requires | RequiresInLane):
             return call.permission
     return None
+
+
+def _opens(dependant: Dependant) -> bool:
+    return not {get_db, get_lane, get_public_db}.isdisjoint(_calls(dependant))
 
 
 def _is_gate(call: object) -> bool:
