@@ -30,6 +30,8 @@ def serve(settings: Settings) -> None:
         app = create_app(make_runtime(settings, settings.database_url.get_secret_value()))
         serving.run(app, settings, said=lambda: _say([f"Stepwell serves {settings.issuer}"]))
         return
+    # Receivers under development listen on this machine; the worker is told the same.
+    settings = settings.model_copy(update={"allow_local_webhooks": True})
     with _embedded(settings) as server:
         app = create_app(make_runtime(settings, server.url(role="stepwell_api")))
         lines = asyncio.run(seed.run(settings, server.url(role="stepwell_api")))
@@ -52,7 +54,11 @@ async def development_token(settings: Settings, email: str) -> str:
     """Tokens for an account of a development organization, as JSON."""
     runtime = make_runtime(settings, database_url(settings))
     try:
-        return await development.issue_token(runtime, email)
+        tokens = await development.issue_development_token(runtime, email)
+    except development.NoDevelopmentToken as reason:
+        raise Misconfigured([str(reason)]) from None
+    else:
+        return tokens.model_dump_json(indent=2)
     finally:
         await runtime.connections.close()
 
@@ -107,7 +113,7 @@ class _Worker:
         self._watch.join()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # noqa: S603 (ourselves)
+        return subprocess.Popen(
             [sys.executable, "-m", "app", "worker"],
             env={**self._environment, "STEPWELL_PARENT_PID": str(os.getpid())},
             stdin=subprocess.DEVNULL,
