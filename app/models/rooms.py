@@ -122,6 +122,13 @@ class RoomEntry(Base):
             unique=True,
             postgresql_where=text("client_message_id is not null"),
         ),
+        Index(
+            "room_entry_target_idx",
+            "organization_id",
+            "room_id",
+            "target_seq",
+            postgresql_where=text("target_seq is not null"),
+        ),
         CheckConstraint("seq >= 1", name="seq"),
     )
 
@@ -136,6 +143,26 @@ class RoomEntry(Base):
     reply_to: Mapped[int | None] = mapped_column(BigInteger)
     target_seq: Mapped[int | None] = mapped_column(BigInteger)
     at: Mapped[datetime]
+
+
+class Presence(Tenant, Base):
+    """That a member follows a room on one connection, until shortly after its last heartbeat.
+
+    Its id is the `connection_id` of the attendance that it proves. Not logged: after a crash of
+    the database everybody is gone, and comes again. Never the reason for a decision (WS-16).
+    """
+
+    __tablename__ = "presence"
+    __table_args__ = (
+        belongs_to("room"),
+        belongs_to("room_member", "member_id"),
+        Index("presence_room_idx", "organization_id", "room_id"),
+        {"prefixes": ["UNLOGGED"]},
+    )
+
+    room_id: Mapped[UUID]
+    member_id: Mapped[UUID]
+    expires_at: Mapped[datetime]
 
 
 class RealtimeTicket(Tenant, Base):

@@ -778,6 +778,18 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('enrollment_pkey'))
     )
     op.create_index('enrollment_open_idx', 'enrollment', ['organization_id', 'participant_id', 'program_id'], unique=True, postgresql_where=sa.text('ended_on is null'))
+    op.create_table('presence',
+    sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
+    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('room_id', sa.Uuid(), nullable=False),
+    sa.Column('member_id', sa.Uuid(), nullable=False),
+    sa.Column('expires_at', sa.DateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['organization_id', 'member_id'], ['room_member.organization_id', 'room_member.id'], name=op.f('presence_member_id_fkey')),
+    sa.ForeignKeyConstraint(['organization_id', 'room_id'], ['room.organization_id', 'room.id'], name=op.f('presence_room_id_fkey')),
+    sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('presence_pkey')),
+    prefixes=['UNLOGGED']
+    )
+    op.create_index('presence_room_idx', 'presence', ['organization_id', 'room_id'], unique=False)
     op.create_table('room_entry',
     sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
     sa.Column('room_id', sa.Uuid(), nullable=False),
@@ -796,6 +808,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('organization_id', 'room_id', 'seq', name=op.f('room_entry_pkey'))
     )
     op.create_index('room_entry_client_message_idx', 'room_entry', ['organization_id', 'room_id', 'author_id', 'client_message_id'], unique=True, postgresql_where=sa.text('client_message_id is not null'))
+    op.create_index('room_entry_target_idx', 'room_entry', ['organization_id', 'room_id', 'target_seq'], unique=False, postgresql_where=sa.text('target_seq is not null'))
     op.create_table('plan',
     sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
     sa.Column('id', sa.Uuid(), nullable=False),

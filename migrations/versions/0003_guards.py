@@ -78,6 +78,11 @@ def _guard_tables() -> None:
     op.execute("grant select on audit_event to stepwell_audit_reader")
     guard_table("stored_answer", api=("select", "insert"), worker=("select", "delete"))
     guard_table("realtime_ticket", worker=("select", "delete"))
+    guard_table(
+        "presence",
+        api=("select", "insert", "update", "delete"),
+        worker=("select", "delete"),
+    )
     for table in _SIGN_IN_TABLES:
         grant_table(table, api=("select", "insert", "update"), worker=("select", "delete"))
     grant_table("client", api=("select",), worker=("select",))
