@@ -3,7 +3,6 @@
 import asyncio
 import concurrent.futures
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -144,16 +143,19 @@ def test_starts_that_race_get_one_server(home: Path) -> None:
             server.stop()
 
 
-def test_the_server_of_a_starter_that_was_killed_is_adopted(home: Path) -> None:
+def start_and_be_killed(data_dir: Path) -> int:
     program = (
         "import os, signal, sys; from pathlib import Path; from app.core import embedded;"
         " embedded.start(Path(sys.argv[1]), for_tests=True);"
         " os.kill(os.getpid(), signal.SIGKILL)"
     )
-    starter = subprocess.run(  # noqa: S603 (this interpreter)
-        [sys.executable, "-c", program, str(home / "data")], cwd=ROOT, check=False
-    )
-    assert starter.returncode == -signal.SIGKILL
+    return subprocess.run(  # noqa: S603 (this interpreter)
+        [sys.executable, "-c", program, str(data_dir)], cwd=ROOT, check=False
+    ).returncode
+
+
+def test_the_server_of_a_starter_that_was_killed_is_adopted(home: Path) -> None:
+    assert start_and_be_killed(home / "data") == -signal.SIGKILL
 
     server = embedded.start(home / "data", for_tests=True)
     pid = process_of(server)
@@ -250,9 +252,14 @@ def test_a_socket_directory_that_somebody_else_put_there_is_refused(home: Path) 
     assert (home / "elsewhere").stat().st_uid == os.geteuid()
 
 
-def test_the_rights_of_no_parent_change(home: Path) -> None:
-    closed = home / "closed"
-    closed.mkdir(mode=0o700)
+@pytest.fixture
+def closed(home: Path) -> Path:
+    """A directory that only we can enter, as a home directory often is."""
+    (home / "closed").mkdir(mode=0o700)
+    return home / "closed"
+
+
+def test_the_rights_of_no_parent_change(closed: Path) -> None:
     before = {path: path.stat() for path in (closed, *closed.parents)}
 
     server = embedded.start(closed / "new" / "data", for_tests=True)
@@ -263,7 +270,37 @@ def test_the_rights_of_no_parent_change(home: Path) -> None:
         assert server.data_dir.is_relative_to(closed) is not IS_ROOT
     finally:
         server.stop()
-        shutil.rmtree(server.data_dir.parent)
+
+
+def test_data_is_found_again_where_it_was_asked_for(closed: Path) -> None:
+    first = embedded.start(closed / "data", for_tests=True)
+    ask(first, "create table kept as select 7 as value")
+    second = embedded.start(closed / "data", for_tests=True)
+    assert not second.was_started_here
+    first.stop()
+
+    third = embedded.start(closed / "data", for_tests=True)
+    try:
+        assert third.data_dir == first.data_dir
+        assert ask(third, "select value from kept") == 7
+    finally:
+        third.stop()
+
+
+def test_what_killed_tests_leave_behind_is_cleared_away(closed: Path, home: Path) -> None:
+    starter = start_and_be_killed(closed / "data")
+    left = (closed / "data").resolve()
+    pid = int((left / "postmaster.pid").read_text().splitlines()[0])
+    assert starter == -signal.SIGKILL
+    assert is_running(pid)
+
+    if IS_ROOT:
+        (closed / "data").unlink()
+        embedded.start(home / "other", for_tests=True).stop()
+        assert not left.parent.exists()
+    else:
+        embedded.start(closed / "data", for_tests=True).stop()
+    assert not is_running(pid)
 
 
 def test_a_temporary_server_goes_away_with_its_data() -> None:
