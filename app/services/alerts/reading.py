@@ -35,6 +35,7 @@ STEP: Final = "alert_step"
 Place = tuple[int, datetime, UUID]
 """Where an alert stands in the list: how much it waits, by when, and which it is."""
 
+_ANSWERED: Final = 2
 _COLUMNS: Final = (
     Alert.id,
     Alert.version,
@@ -59,10 +60,10 @@ _STEPS: Final = Query(
 
 
 def rank(state: AlertState) -> int:
-    """How much an alert waits: 0 for one that nobody has seen, 2 for one that was answered."""
+    """How much an alert waits: least for one that nobody has seen, most for an answered one."""
     if state is AlertState.OPEN:
         return 0
-    return 1 if state in CLOCK_RUNS else 2
+    return 1 if state in CLOCK_RUNS else _ANSWERED
 
 
 def place_of(alert: AlertSummary) -> Place:
@@ -164,8 +165,11 @@ def columns(alert: Alert) -> dict[str, Any]:
 
 
 def _rank_column() -> ColumnElement[int]:
-    running = [state.value for state in CLOCK_RUNS]
-    return case((Alert.state == AlertState.OPEN, 0), (Alert.state.in_(sorted(running)), 1), else_=2)
+    """The rank of each row, by the same rule as `rank`."""
+    return case(
+        *((Alert.state == state, rank(state)) for state in AlertState if rank(state) < _ANSWERED),
+        else_=_ANSWERED,
+    )
 
 
 def _step_read(keys: seals.Keys, row: asyncpg.Record) -> AlertStepRead:
