@@ -102,7 +102,7 @@ class Answering(BaseHTTPRequestHandler):
         self.end_headers()
 
     @override
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401 (its signature)
+    def log_message(self, format: str, *args: Any) -> None:
         pass
 
 
@@ -132,11 +132,11 @@ def test_authz_20_passwords_are_set_from_the_environment() -> None:
     """A fresh database reads roles.sql and then passwords.sql, as PostgreSQL's image does."""
     roles = ("MIGRATE", "API", "WORKER", "BACKUP")
     passwords = {f"STEPWELL_{role}_PASSWORD": f"it's {role}" for role in roles}
-    user = server_user(ROOT)
     with embedded.temporary() as server:
+        programs = Programs.of(server.major, server_user(server.data_dir))
         done = subprocess.run(  # noqa: S603 (the wheel's psql)
             [
-                str(Programs.of(server.major, user).directory / "psql"),
+                str(programs.directory / "psql"),
                 *("-h", str(server.socket_dir), "-U", "postgres", "-d", "stepwell"),
                 *("-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"),
                 *("-f", str(ROOT / "deploy/roles.sql"), "-f", str(ROOT / "deploy/passwords.sql")),
