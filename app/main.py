@@ -14,16 +14,20 @@ from app.core.pagination import CursorCodec
 from app.routers import (
     alerts,
     assessments,
+    clock,
     docs,
+    events,
     groups,
     health,
     instruments,
     invitations,
     me,
     oauth,
+    organization,
     participants,
     programs,
     staff,
+    webhooks,
     well_known,
 )
 from app.routers.table import RouteTable
@@ -37,17 +41,21 @@ from app.settings import Misconfigured, Settings, unsafe
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     alerts.routes,
     assessments.routes,
+    clock.routes,
     docs.problem_pages,
+    events.routes,
     groups.routes,
     health.routes,
     instruments.routes,
     invitations.routes,
     me.routes,
     oauth.routes,
+    organization.routes,
     participants.referrals,
     participants.routes,
     programs.routes,
     staff.routes,
+    webhooks.routes,
     well_known.routes,
 )
 

@@ -36,6 +36,7 @@ from app.models.webhooks import (
 )
 from app.notifications import Template
 from app.security import audit, seals
+from app.webhooks import endpoints
 from app.webhooks.payload import VERIFICATION, Happening, body_of
 from app.webhooks.signing import WebhookSecret, message_id, sign
 from app.webhooks.transport import Attempt, Transport
@@ -267,7 +268,7 @@ async def _after_failure(
         ),
     )
     if classify(attempt.status, None, now).outcome is DeliveryOutcome.GONE:
-        await disable(db, endpoint, "gone")
+        await endpoints.disable(db, endpoint, "gone")
         await _tell_owner(db, endpoint)
         return
     delay = next_delay(delivery.attempts, jitter, retry_after=attempt.retry_after)
@@ -279,25 +280,9 @@ async def _after_failure(
     if now - (endpoint.last_success_at or endpoint.created_at) >= GIVEN_UP_AFTER and (
         endpoint.failures_in_a_row + 1 >= CIRCUIT_FAILURES
     ):
-        await disable(db, endpoint, "unreachable")
+        await endpoints.disable(db, endpoint, "unreachable")
         await _tell_owner(db, endpoint)
     await db.flush()
-
-
-async def disable(db: AsyncSession, endpoint: WebhookEndpoint, because: str) -> None:
-    """Take an endpoint out of service: what waits for it is canceled, visibly."""
-    endpoint.state, endpoint.disabled_because = EndpointState.DISABLED, because
-    endpoint.updated_at = clock.now()
-    await db.flush()
-    await db.execute(
-        update(WebhookDelivery)
-        .where(
-            WebhookDelivery.endpoint_id == endpoint.id,
-            WebhookDelivery.state == DeliveryState.WAITING,
-        )
-        .values(state=DeliveryState.CANCELED, leased_until=None)
-    )
-    await events.record(db, "endpoint.disabled", endpoint.id, version=endpoint.version)
 
 
 async def _count(db: AsyncSession, endpoint: WebhookEndpoint, **values: object) -> None:
