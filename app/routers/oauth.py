@@ -87,7 +87,7 @@ async def read_form(request: Request) -> dict[str, str]:
 Form = Annotated[dict[str, str], Depends(read_form)]
 
 
-def read_token_request(form: Form) -> CodeGrant | RefreshGrant:
+async def read_token_request(form: Form) -> CodeGrant | RefreshGrant:
     """The grant of a token request; raises OAuthError (AUTH-01)."""
     if form.get("grant_type", GRANTS[0]) not in GRANTS:
         raise OAuthError(
@@ -96,7 +96,7 @@ def read_token_request(form: Form) -> CodeGrant | RefreshGrant:
     return _validated(_TOKEN_REQUEST, form)
 
 
-def read_revocation(form: Form) -> RevocationRequest:
+async def read_revocation(form: Form) -> RevocationRequest:
     """The token that is to be revoked; raises OAuthError."""
     return _validated(_REVOCATION, form)
 

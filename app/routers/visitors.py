@@ -8,7 +8,7 @@ from app.security.guards import request_id_of, runtime_of, source_of
 from app.services.visitors import Visitor
 
 
-def get_visitor(request: Request) -> Visitor:
+async def get_visitor(request: Request) -> Visitor:
     """Whoever calls, and where from."""
     return Visitor(runtime_of(request), request_id_of(request), source_of(request))
 

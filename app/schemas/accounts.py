@@ -99,7 +99,7 @@ class InvitationRead(ReadSchema):
                     "id": _ID,
                     "account_id": _ID,
                     "expires_at": "2026-03-08T17:00:00Z",
-                    "token": None,
+                    "token": "pB5K0vN2cJq9eXl4TtRr8y1dU6wZsHfGmYbQa3oLkVI",
                 }
             ]
         }

@@ -124,7 +124,7 @@ class ChallengeRead(ReadSchema):
     ]
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"authorization_code": _DRAWN, "device": None}]}
+        json_schema_extra={"examples": [{"authorization_code": _DRAWN, "device": _DRAWN}]}
     )
 
 

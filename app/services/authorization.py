@@ -33,7 +33,7 @@ from app.security.sealing import normalize_email
 from app.services import sign_ins, throttling
 from app.services.refusals import OAuthCode, OAuthError
 from app.services.throttling import Subject
-from app.services.visitors import Visitor, enter, find_account
+from app.services.visitors import NOWHERE, Visitor, enter, find_account, look_into
 
 SESSION_LIFETIME: Final = timedelta(minutes=10)
 CODE_LIFETIME: Final = timedelta(seconds=60)
@@ -170,10 +170,8 @@ async def _open_session(db: AsyncSession, digest: bytes) -> AuthorizationSession
 async def _reserve(db: AsyncSession, visitor: Visitor, digest: bytes) -> _Attempt:
     session = await _open_session(db, digest)
     session.steps += 1
-    password_hash, is_known = None, False
-    if session.account_organization is not None:
-        await enter(db, session.account_organization)
-        password_hash, is_known = await _what_is_known(db, session)
+    await look_into(db, session.account_organization)
+    password_hash, is_known = await _what_is_known(db, session)
     known_device = session.device if is_known else None
     subjects = _subjects(session.login_index, known_device, visitor.source)
     await throttling.reserve(db, subjects, clock.wall())
@@ -205,7 +203,7 @@ async def _what_is_known(
     row = (
         await db.execute(
             select(Account.password_hash, device).where(
-                Account.id == session.account_id, Account.state == AccountState.ACTIVE
+                Account.id == (session.account_id or NOWHERE), Account.state == AccountState.ACTIVE
             )
         )
     ).one_or_none()
@@ -214,9 +212,10 @@ async def _what_is_known(
 
 async def _refuse(db: AsyncSession, attempt: _Attempt) -> None:
     """Leave the trace of a failed sign-in, where there is an organization to leave it in."""
+    await look_into(db, attempt.organization_id)
+    is_delayed = await throttling.is_delayed(db, attempt.subjects, clock.wall())
     if attempt.organization_id is None:
         return
-    await enter(db, attempt.organization_id)
     await audit.record(
         db,
         AuditAction.EXECUTE,
@@ -225,7 +224,7 @@ async def _refuse(db: AsyncSession, attempt: _Attempt) -> None:
         attempt.account_id,
         outcome=AuditOutcome.FAILED,
     )
-    if await throttling.is_delayed(db, attempt.subjects, clock.wall()):
+    if is_delayed:
         await audit.record(
             db,
             AuditAction.EXECUTE,

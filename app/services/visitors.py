@@ -29,6 +29,9 @@ _ENTER: Final = text(
     "select enter_organization(:organization), set_config('stepwell.account_id', :account, true)"
 )
 _FIND: Final = text("select organization_id, account_id from accounts_with_login(:index, :slug)")
+NOWHERE: Final = UUID(int=0)
+"""The id of no organization and of no account."""
+
 SecretNoun = Literal["refresh_token", "invitation"]
 _OWNER: Final[dict[SecretNoun, TextClause]] = {
     "refresh_token": text("select organization_of_refresh_token(:digest)"),
@@ -69,18 +72,31 @@ class Visitor:
         return db
 
 
+async def look_into(
+    db: AsyncSession, organization_id: UUID | None, account_id: UUID | None = None
+) -> None:
+    """Make the rows of an organization visible in a transaction of nobody.
+
+    For a login whose password is checked before anything is told. One that nobody has looks into
+    `NOWHERE`, with the same statements, so that time does not tell them apart (AUTH-22).
+    """
+    await db.execute(
+        _ENTER,
+        {
+            "organization": organization_id or NOWHERE,
+            "account": str(account_id) if account_id else "",
+        },
+    )
+
+
 async def enter(
     db: AsyncSession, organization_id: UUID, account_id: UUID | None = None
 ) -> Organization:
     """Make a transaction of nobody one of this organization, and of this account if it is known.
 
-    Only for who has proven it: the organization was found by a secret, or by a login whose
-    password is checked before anything is told. The clock becomes the organization's.
+    Only for who has proven it, by a secret or a password. The clock becomes the organization's.
     """
-    await db.execute(
-        _ENTER,
-        {"organization": organization_id, "account": str(account_id) if account_id else ""},
-    )
+    await look_into(db, organization_id, account_id)
     db.info.update(organization_id=organization_id, account_id=account_id)
     organization = (
         await db.scalars(

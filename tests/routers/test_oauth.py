@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
@@ -14,7 +15,7 @@ import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient, Response
 from passlib.context import CryptContext  # type: ignore[import-untyped]  # libpass ships no types
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 
 from app.core.database import Connections
 from app.core.embedded import EmbeddedServer
@@ -484,6 +485,34 @@ def _said(response: Response) -> object:
     text = response.text.replace(response.json()["auth_session"], "-")
     headers = {name: v for name, v in response.headers.items() if name != "x-request-id"}
     return response.status_code, text, headers
+
+
+async def test_auth_22_an_unknown_login_takes_the_same_statements(
+    app: FastAPI, runtime: Runtime, clinician: Person
+) -> None:
+    async with _statements(runtime) as known:
+        await _failed(app, email_of(clinician))
+    async with _statements(runtime) as unknown:
+        await _failed(app, f"{new_id().hex}@example.org")
+
+    assert len(known) > 20
+    assert known == unknown
+
+
+@asynccontextmanager
+async def _statements(runtime: Runtime) -> AsyncIterator[list[str]]:
+    """Everything that the application asks the database in the meantime."""
+    seen: list[str] = []
+
+    def note(*call: object) -> None:
+        seen.append(str(call[2]))
+
+    engine = runtime.connections.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
 
 
 async def test_auth_22_a_name_in_two_organizations_needs_the_organization(

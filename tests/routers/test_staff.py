@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any
 
+import asyncpg
 import pytest
 from fastapi import FastAPI
 from httpx import Response
@@ -13,6 +14,7 @@ from sqlalchemy import select
 from app.core.embedded import EmbeddedServer
 from app.core.ids import new_id
 from app.domain.roles import StaffRole
+from app.models.accounts import Account
 from app.models.events import Event
 from tests.factories import Make, Person, problem_of
 from tests.routers.signing_in import (
@@ -205,18 +207,39 @@ async def test_the_last_administrator_stays(administrator: Person) -> None:
     assert (await administrator.get("/v1/me")).status_code == HTTPStatus.OK
 
 
-async def test_two_administrators_cannot_disable_each_other_at_once(make: Make) -> None:
+async def test_two_administrators_cannot_disable_each_other_at_once(
+    make: Make, server: EmbeddedServer
+) -> None:
     one = await make.staff(StaffRole.ADMINISTRATOR)
     other = await make.staff(StaffRole.ADMINISTRATOR)
 
-    answers = await asyncio.gather(
-        one.post(f"/v1/staff/{other.staff_member_id}/disable"),
-        other.post(f"/v1/staff/{one.staff_member_id}/disable"),
-    )
+    # Both accounts are held, so that both requests are under way before either can change one.
+    async with make.transaction() as db:
+        await db.execute(select(Account.id).with_for_update())
+        requests = asyncio.gather(
+            one.post(f"/v1/staff/{other.staff_member_id}/disable"),
+            other.post(f"/v1/staff/{one.staff_member_id}/disable"),
+        )
+        await _until_two_wait(server)
+    answers = await requests
 
     assert min(answer.status_code for answer in answers) == HTTPStatus.OK
     left = [(await person.get("/v1/me")).status_code for person in (one, other)]
     assert sorted(left) == [HTTPStatus.OK, HTTPStatus.UNAUTHORIZED]
+
+
+async def _until_two_wait(server: EmbeddedServer) -> None:
+    """Ask the server until two transactions wait for a lock."""
+    connection = await asyncpg.connect(
+        host=str(server.socket_dir), user="postgres", database="stepwell"
+    )
+    waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+    try:
+        async with asyncio.timeout(2):
+            while await connection.fetchval(waiting) < 2:
+                pass
+    finally:
+        await connection.close()
 
 
 async def test_a_supervisor_is_somebody_else_of_the_organization(
