@@ -29,7 +29,7 @@ class Series(Versioned, Tenant, Base):
     local_start: Mapped[datetime] = mapped_column(DateTime(timezone=False))
     time_zone: Mapped[Code]
     duration_minutes: Mapped[int]
-    rule: Mapped[Code]
+    rule: Mapped[Code | None]
     excluded: Mapped[list[datetime]] = mapped_column(ARRAY(DateTime(timezone=False)))
     added: Mapped[list[datetime]] = mapped_column(ARRAY(DateTime(timezone=False)))
     expanded_until: Mapped[datetime]
@@ -93,6 +93,7 @@ class SessionStaff(Tenant, Base):
             "staff_member_id",
             unique=True,
         ),
+        Index("session_staff_time_idx", "organization_id", "staff_member_id", "starts_at"),
         CheckConstraint("ends_at > starts_at", name="ends_after_it_starts"),
     )
 
@@ -154,6 +155,14 @@ class Attendance(Tenant, Base):
         belongs_to("session"),
         belongs_to("participant"),
         Index("attendance_session_idx", "organization_id", "session_id", "participant_id"),
+        Index(
+            "attendance_open_idx",
+            "organization_id",
+            "connection_id",
+            "session_id",
+            unique=True,
+            postgresql_where=text("left_at is null and connection_id is not null"),
+        ),
         CheckConstraint("left_at is null or left_at >= joined_at", name="times"),
     )
 

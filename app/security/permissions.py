@@ -72,6 +72,7 @@ class Permission(StrEnum):
     GROUP_MANAGE = "group:manage"
     GROUP_ROSTER = "group:roster"
     SESSION_READ = "session:read"
+    SESSION_JOIN = "session:join"
     SESSION_MANAGE = "session:manage"
     ATTENDANCE_READ = "attendance:read"
     ATTENDANCE_STATE = "attendance:state"
@@ -168,6 +169,7 @@ POLICY: Final[Mapping[Permission, Rule]] = {
     Permission.GROUP_MANAGE: Rule("Group.u", {COORDINATOR: ALL, SUPERVISOR: ALL}),
     Permission.GROUP_ROSTER: Rule("Group.r", {**_LEADING, COORDINATOR: ALL, SUPERVISOR: ALL}),
     Permission.SESSION_READ: Rule("Appointment.r", {**_LEADING, COORDINATOR: ALL}, MEMBER),
+    Permission.SESSION_JOIN: Rule("Encounter.c", _LEADING, MEMBER),
     Permission.SESSION_MANAGE: Rule(
         "Appointment.u", {COORDINATOR: ALL, CLINICIAN: MEMBER, FACILITATOR: MEMBER}
     ),

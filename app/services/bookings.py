@@ -53,14 +53,13 @@ async def upcoming(db: AsyncSession, group_id: UUID, since: datetime) -> Sequenc
     ).all()
 
 
-async def book(db: AsyncSession, sessions: Sequence[Session], participant_id: UUID) -> None:
-    """Give a participant a place in each of these sessions, or in none.
-
-    Raises ParticipantBooked with the sessions that overlap another place of theirs.
-    """
+async def participant_clashes(
+    db: AsyncSession, sessions: Sequence[Session], participant_id: UUID
+) -> list[Session]:
+    """Those of the sessions that overlap another place of the participant."""
     if not sessions:
-        return
-    first, last = sessions[0].starts_at, max(each.ends_at for each in sessions)
+        return []
+    first, last = _frame(sessions)
     taken = await db.execute(
         select(Booking.starts_at, Booking.ends_at).where(
             Booking.participant_id == participant_id,
@@ -69,8 +68,34 @@ async def book(db: AsyncSession, sessions: Sequence[Session], participant_id: UU
             Booking.ends_at > first,
         )
     )
-    if clashes := _clashes(sessions, taken.all()):
-        raise ParticipantBooked(occurrences=clashes)
+    return _overlapping(sessions, taken.all())
+
+
+async def staff_clashes(
+    db: AsyncSession, sessions: Sequence[Session], staff_member_id: UUID
+) -> list[Session]:
+    """Those of the sessions that overlap another one that the staff member leads."""
+    if not sessions:
+        return []
+    first, last = _frame(sessions)
+    taken = await db.execute(
+        select(SessionStaff.starts_at, SessionStaff.ends_at).where(
+            SessionStaff.staff_member_id == staff_member_id,
+            SessionStaff.is_canceled.is_(False),
+            SessionStaff.starts_at < last,
+            SessionStaff.ends_at > first,
+        )
+    )
+    return _overlapping(sessions, taken.all())
+
+
+async def book(db: AsyncSession, sessions: Sequence[Session], participant_id: UUID) -> None:
+    """Give a participant a place in each of these sessions, or in none.
+
+    Raises ParticipantBooked with the sessions that overlap another place of theirs.
+    """
+    if clashes := await participant_clashes(db, sessions, participant_id):
+        raise ParticipantBooked(occurrences=_starts(clashes))
     now = clock.now()
     bookings = [
         Booking(
@@ -115,20 +140,9 @@ async def assign(db: AsyncSession, sessions: Sequence[Session], staff_member_id:
 
     Raises StaffBooked with the sessions that overlap another one that they lead.
     """
-    if not sessions:
-        return
-    first, last = sessions[0].starts_at, max(each.ends_at for each in sessions)
+    if clashes := await staff_clashes(db, sessions, staff_member_id):
+        raise StaffBooked(occurrences=_starts(clashes))
     wanted = [each.id for each in sessions]
-    taken = await db.execute(
-        select(SessionStaff.starts_at, SessionStaff.ends_at).where(
-            SessionStaff.staff_member_id == staff_member_id,
-            SessionStaff.is_canceled.is_(False),
-            SessionStaff.starts_at < last,
-            SessionStaff.ends_at > first,
-        )
-    )
-    if clashes := _clashes(sessions, taken.all()):
-        raise StaffBooked(occurrences=clashes)
     again = await db.scalars(
         update(SessionStaff)
         .where(SessionStaff.session_id.in_(wanted), SessionStaff.staff_member_id == staff_member_id)
@@ -184,15 +198,23 @@ async def clear(db: AsyncSession, session_ids: Sequence[UUID]) -> None:
     await _tell(db, "booking.canceled", ((each.id, each.participant_id) for each in canceled.all()))
 
 
-def _clashes(
+def _frame(sessions: Sequence[Session]) -> tuple[datetime, datetime]:
+    return min(each.starts_at for each in sessions), max(each.ends_at for each in sessions)
+
+
+def _overlapping(
     sessions: Sequence[Session], taken: Sequence[Row[datetime, datetime]]
-) -> list[datetime]:
-    """The starts of those sessions that overlap what is taken; touching is no overlap."""
+) -> list[Session]:
+    """Touching is no overlap."""
     return [
-        session.starts_at
+        session
         for session in sessions
         if any(start < session.ends_at and session.starts_at < end for start, end in taken)
-    ][:_MOST_SHOWN]
+    ]
+
+
+def _starts(sessions: Sequence[Session]) -> list[datetime]:
+    return [session.starts_at for session in sessions[:_MOST_SHOWN]]
 
 
 async def _tell(db: AsyncSession, event: str, bookings: Iterable[tuple[UUID, UUID]]) -> None:

@@ -521,7 +521,7 @@ def upgrade() -> None:
     sa.Column('local_start', sa.DateTime(), nullable=False),
     sa.Column('time_zone', sa.Text(), nullable=False),
     sa.Column('duration_minutes', sa.Integer(), nullable=False),
-    sa.Column('rule', sa.Text(), nullable=False),
+    sa.Column('rule', sa.Text(), nullable=True),
     sa.Column('excluded', postgresql.ARRAY(sa.DateTime()), nullable=False),
     sa.Column('added', postgresql.ARRAY(sa.DateTime()), nullable=False),
     sa.Column('expanded_until', sa.DateTime(timezone=True), nullable=False),
@@ -650,6 +650,7 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['organization_id', 'session_id'], ['session.organization_id', 'session.id'], name=op.f('attendance_session_id_fkey')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('attendance_pkey'))
     )
+    op.create_index('attendance_open_idx', 'attendance', ['organization_id', 'connection_id', 'session_id'], unique=True, postgresql_where=sa.text('left_at is null and connection_id is not null'))
     op.create_index('attendance_session_idx', 'attendance', ['organization_id', 'session_id', 'participant_id'], unique=False)
     op.create_table('booking',
     sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
@@ -717,6 +718,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('session_staff_pkey'))
     )
     op.create_index('session_staff_member_idx', 'session_staff', ['organization_id', 'session_id', 'staff_member_id'], unique=True)
+    op.create_index('session_staff_time_idx', 'session_staff', ['organization_id', 'staff_member_id', 'starts_at'], unique=False)
     op.create_table('decision',
     sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
     sa.Column('id', sa.Uuid(), nullable=False),

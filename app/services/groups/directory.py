@@ -88,6 +88,11 @@ async def get_group(
     return group
 
 
+async def hold(db: AsyncSession, group_id: UUID) -> None:
+    """Hold a group's lock: its roster and its sessions stay as they are until the commit."""
+    await db.execute(select(Group.id).where(Group.id == group_id).with_for_update())
+
+
 async def group_room(db: AsyncSession, group_id: UUID) -> UUID:
     """The room that a group got when it was opened."""
     return (

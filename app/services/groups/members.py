@@ -26,7 +26,7 @@ from app.security.access import participants_visible_to, reach_parameters, visib
 from app.security.permissions import Permission
 from app.security.principal import Principal, Reach
 from app.services import bookings
-from app.services.groups.directory import GroupClosed, get_group, group_room
+from app.services.groups.directory import GroupClosed, get_group, group_room, hold
 from app.services.rooms import membership
 
 _NAMES: Final = ("given_name", "family_name", "alias")
@@ -152,7 +152,7 @@ async def end_memberships_of(db: AsyncSession, participant_id: UUID) -> None:
         .order_by(GroupMember.group_id)  # one order of locks for everybody
     )
     for member in members.all():
-        await db.execute(select(Group.id).where(Group.id == member.group_id).with_for_update())
+        await hold(db, member.group_id)
         await _end_membership(db, member)
 
 

@@ -6,12 +6,13 @@ afterwards (AUTHZ-07), and a trigger tells the open sockets at the commit (WS-14
 are known to a room by their alias only.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
@@ -101,6 +102,16 @@ async def open_session_room(  # noqa: PLR0913 (what a session says of its room, 
     return room
 
 
+async def close_session_rooms(db: AsyncSession, session_ids: Sequence[UUID]) -> None:
+    """Close the rooms of sessions that will not take place: nothing can be said there any more."""
+    await db.execute(
+        update(Room)
+        .where(Room.kind == RoomKind.SESSION, Room.session_id.in_(session_ids))
+        .values(closes_at=clock.now())
+        .execution_options(synchronize_session=False)
+    )
+
+
 async def admit(db: AsyncSession, room_id: UUID, occupant: Occupant, role: RoomRole) -> RoomMember:
     """Put somebody into a room from its next entry on, which says that they joined.
 
@@ -165,6 +176,16 @@ async def dismiss_from_group(db: AsyncSession, group_id: UUID, account_id: UUID)
     )
     for room_id in rooms.all():
         await dismiss(db, room_id, account_id)
+
+
+async def was_removed(db: AsyncSession, room_id: UUID, account_id: UUID) -> bool:
+    """Whether somebody put this account out of the room."""
+    removal = select(RoomMember.id).where(
+        RoomMember.room_id == room_id,
+        RoomMember.account_id == account_id,
+        RoomMember.removed_by.is_not(None),
+    )
+    return await db.scalar(removal.limit(1)) is not None
 
 
 async def _locked(db: AsyncSession, room_id: UUID) -> Room:
