@@ -162,13 +162,19 @@ async def _open_session(db: AsyncSession, digest: bytes) -> AuthorizationSession
     session = await db.scalar(
         select(AuthorizationSession).where(AuthorizationSession.digest == digest).with_for_update()
     )
-    if session is None or session.expires_at <= clock.wall() or session.steps >= MOST_STEPS:
-        raise OAuthError(OAuthCode.INVALID_SESSION, "Begin the sign-in anew.")
+    if session is None or session.expires_at <= clock.wall():
+        raise _over()
     return session
+
+
+def _over() -> OAuthError:
+    return OAuthError(OAuthCode.INVALID_SESSION, "Begin the sign-in anew.")
 
 
 async def _reserve(db: AsyncSession, visitor: Visitor, digest: bytes) -> _Attempt:
     session = await _open_session(db, digest)
+    if session.steps >= MOST_STEPS:
+        raise _over()
     session.steps += 1
     await look_into(db, session.account_organization)
     password_hash, is_known = await _what_is_known(db, session)

@@ -42,7 +42,7 @@ class Use(Enum):
 
 
 def judge(token: RefreshToken, successor: RefreshToken | None, now: datetime) -> Use:
-    """Say what it means that `token` is presented, of which `successor` was issued last."""
+    """Say what it means that `token` is presented, and `successor` was issued for it."""
     if token.revoked_at is not None:
         return Use.REUSE
     if token.rotated_at is None:
@@ -87,6 +87,8 @@ async def _refresh(
     sign_in = await _locked_sign_in(db, digest)
     if sign_in is None or sign_in.client_id != client.id:
         return None
+    if part is not None and not ScopeSet.parse(sign_in.scope) & part:
+        raise OAuthError(OAuthCode.INVALID_SCOPE, "The scope is no part of what was granted.")
     token, successor = await _links(db, digest)
     now = clock.wall()
     if judge(token, successor, now) is Use.REUSE:
@@ -119,12 +121,16 @@ async def _locked_sign_in(db: AsyncSession, digest: bytes) -> SignIn | None:
 
 
 async def _links(db: AsyncSession, digest: bytes) -> tuple[RefreshToken, RefreshToken | None]:
-    """The presented token and the one that was issued for it last, read after the lock."""
+    """The presented token and its successor, read after the lock.
+
+    Of several successors all but one were revoked as lost, and that one counts. Ids do not order
+    them: the next may have been drawn by a process whose clock is behind.
+    """
     token = (await db.scalars(select(RefreshToken).where(RefreshToken.digest == digest))).one()
     successor = await db.scalar(
         select(RefreshToken)
         .where(RefreshToken.previous_id == token.id)
-        .order_by(RefreshToken.id.desc())
+        .order_by(RefreshToken.revoked_at.desc().nulls_first())
         .limit(1)
     )
     return token, successor

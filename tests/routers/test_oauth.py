@@ -149,6 +149,18 @@ async def test_auth_03_a_sign_in_takes_ten_steps_at_most(phone: Device) -> None:
         assert oauth_error(await phone.answer(auth_session, WRONG)) == "invalid_session"
 
 
+async def test_auth_03_the_tenth_step_may_be_the_right_one(
+    phone: Device, clinician: Person
+) -> None:
+    auth_session = (await phone.begin(email_of(clinician))).json()["auth_session"]
+    for step in range(9):
+        async with later(timedelta(seconds=40 * step)):
+            await phone.answer(auth_session, WRONG)
+
+    async with later(timedelta(seconds=400)):
+        assert (await phone.answer(auth_session, PASSWORD)).status_code == HTTPStatus.OK
+
+
 async def test_auth_03_a_code_lives_for_a_minute(phone: Device, clinician: Person) -> None:
     code = await phone.code(email_of(clinician))
 

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from uuid import UUID
 
 import asyncpg
 import pytest
 from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.core.embedded import EmbeddedServer
 from app.core.ids import new_id
@@ -119,6 +120,24 @@ async def test_auth_16_a_lost_answer_is_given_again(phone: Device, clinician: Pe
     assert await phone.status_of(Tokens.of(await phone.refresh(again.refresh))) == HTTPStatus.OK
 
 
+async def test_auth_16_successors_are_told_apart_although_clocks_differ(
+    make: Make, phone: Device, clinician: Person
+) -> None:
+    first = await phone.sign_in(email_of(clinician))
+    await phone.refresh(first.refresh)
+    second = Tokens.of(await phone.refresh(first.refresh))
+    async with make.transaction() as db:
+        await db.execute(
+            update(RefreshToken)
+            .where(RefreshToken.digest == secrets.digest(second.refresh))
+            .values(id=UUID(int=1))
+        )
+
+    third = Tokens.of(await phone.refresh(first.refresh))
+
+    assert await phone.status_of(third) == HTTPStatus.OK
+
+
 async def test_auth_16_a_lost_answer_is_forgiven_for_half_a_minute(
     phone: Device, clinician: Person
 ) -> None:
@@ -211,5 +230,8 @@ async def test_auth_31_a_refresh_may_narrow_the_scope_and_never_widens_it(
     narrow = Tokens.of(await phone.refresh(tokens.refresh, scope="user/Patient.r user/Flag.r"))
     wide = Tokens.of(await phone.refresh(narrow.refresh))
 
+    foreign = await phone.refresh(wide.refresh, scope="user/Flag.r")
+
     assert narrow.scope == "user/Patient.r"
+    assert foreign.json()["error"] == "invalid_scope"
     assert wide.scope == "user/Patient.rs"
