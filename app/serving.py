@@ -1,6 +1,7 @@
 """One API process: how it listens, and how it leaves without dropping anybody (WS-18)."""
 
 import asyncio
+import gc
 from collections.abc import Callable
 from types import FrameType
 from typing import Final
@@ -14,6 +15,7 @@ from app.settings import Settings
 
 _GRACE_SECONDS: Final = 20
 _FRAME_BYTES: Final = 64 * 1024
+_YOUNG_OBJECTS: Final = 10_000
 
 
 def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
@@ -60,6 +62,7 @@ class Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)  # type: ignore[arg-type]  # as above
         if self.started:
+            _spare_the_collector()
             self._say()
 
     @override
@@ -78,6 +81,17 @@ class Server(uvicorn.Server):
             await self._app.state.drain()
         finally:
             self.should_exit = True
+
+
+def _spare_the_collector() -> None:
+    """Leave what was loaded at the start out of every later garbage collection.
+
+    Hundreds of thousands of objects live as long as the process; walking them at each full
+    collection would stop the loop for tens of milliseconds and cost a few percent of its time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
 
 
 def run(app: FastAPI, settings: Settings, *, said: Callable[[], None]) -> None:

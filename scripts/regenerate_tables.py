@@ -5,7 +5,6 @@ model, run this. From the first release on, history only grows, and this script 
 """
 
 import sys
-import tempfile
 from pathlib import Path
 
 from alembic import command
@@ -23,16 +22,10 @@ def main() -> None:
         path.unlink()
     hidden = GUARDS.rename(GUARDS.with_suffix(".hidden"))
     try:
-        with tempfile.TemporaryDirectory(prefix="stepwell-tables-") as directory:
-            Path(directory).chmod(0o711)  # for the server's own user
-            server = embedded.start(Path(directory) / "data", for_tests=True)
-            try:
-                embedded.bootstrap(server)
-                config = configuration(server.url(role="stepwell_migrate"))
-                command.upgrade(config, "0001")
-                command.revision(config, "tables", autogenerate=True, rev_id="0002")
-            finally:
-                server.stop()
+        with embedded.temporary() as server:
+            config = configuration(server.url(role="stepwell_migrate"))
+            command.upgrade(config, "0001")
+            command.revision(config, "tables", autogenerate=True, rev_id="0002")
     finally:
         hidden.rename(GUARDS)
     text = TABLES.read_text()

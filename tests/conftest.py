@@ -4,10 +4,10 @@ Nothing of our own is mocked: the application connects as `stepwell_api`, which 
 Tests make their own organization, so that none sees another's rows and none has to clean up.
 """
 
-import tempfile
+import os
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
+import hypothesis
 import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
@@ -19,18 +19,17 @@ from app.runtime import Runtime
 from app.settings import Settings
 from tests.factories import Make
 
+# A machine under load is slow; only a wrong answer may fail a law.
+hypothesis.settings.register_profile("stepwell", deadline=None)
+hypothesis.settings.load_profile("stepwell")
+
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[embedded.EmbeddedServer]:
     """A PostgreSQL of our own, with the roles of production and the whole schema."""
-    with tempfile.TemporaryDirectory(prefix="stepwell-tests-") as directory:
-        server = embedded.start(Path(directory) / "data", for_tests=True)
-        try:
-            embedded.bootstrap(server)
-            migrate.upgrade(server.url(role="stepwell_migrate"))
-            yield server
-        finally:
-            server.stop()
+    with embedded.temporary(major=int(os.environ.get("STEPWELL_TEST_MAJOR", "18"))) as server:
+        migrate.upgrade(server.url(role="stepwell_migrate"))
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,9 @@ def login_index(handle: Handle, email: str) -> bytes:
     return vault.global_index("login", email)
 
 
-def opened(keys: Keys, table: str, row: Mapping[str, Any] | asyncpg.Record, *columns: str) -> dict[str, str | None]:
+def opened(
+    keys: Keys, table: str, row: Mapping[str, Any] | asyncpg.Record, *columns: str
+) -> dict[str, str | None]:
     """The sealed columns of a row, as text; a column that holds nothing stays None."""
     return {
         column: None
