@@ -1,0 +1,57 @@
+"""Enrollments: episodes of care, from the admission to the discharge."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Query, Response
+
+from app.core.problems import InvalidCursor, NotFound, problems
+from app.routers.pages import PageQuery, page_of
+from app.routers.route import router, tagged
+from app.schemas.enrollments import DischargeCreate, EnrollmentPage, EnrollmentRead
+from app.security.guards import Database, ReadLane, Requires, RequiresInLane
+from app.security.permissions import Permission
+from app.security.principal import Principal
+from app.services import enrollments
+
+routes = router("/v1/enrollments", "enrollments")
+
+EnrollmentReader = Annotated[Principal, Depends(RequiresInLane(Permission.ENROLLMENT_READ))]
+Discharger = Annotated[Principal, Depends(Requires(Permission.ENROLLMENT_DISCHARGE))]
+OfParticipant = Annotated[UUID | None, Query(description="Those of one participant only.")]
+
+
+@routes.get("", responses=problems(InvalidCursor))
+async def list_enrollments(
+    page: PageQuery,
+    lane: ReadLane,
+    principal: EnrollmentReader,
+    participant_id: OfParticipant = None,
+) -> EnrollmentPage:
+    """List the enrollments that you may see; participants see their own."""
+    found = await enrollments.list_enrollments(
+        lane, principal, participant_id, after=page.after_id(), limit=page.limit
+    )
+    return page_of(EnrollmentPage, page, found)
+
+
+@routes.get("/{enrollment_id}", responses=problems(NotFound))
+async def read_enrollment(
+    enrollment_id: UUID, response: Response, lane: ReadLane, principal: EnrollmentReader
+) -> EnrollmentRead:
+    """Read one enrollment."""
+    return tagged(response, await enrollments.read_enrollment(lane, principal, enrollment_id))
+
+
+@routes.post(
+    "/{enrollment_id}/discharge", responses=problems(NotFound, enrollments.AlreadyDischarged)
+)
+async def discharge_enrollment(
+    enrollment_id: UUID,
+    body: DischargeCreate,
+    response: Response,
+    db: Database,
+    principal: Discharger,
+) -> EnrollmentRead:
+    """End an enrollment, with its reason; memberships in groups end with it."""
+    return tagged(response, await enrollments.discharge(db, principal, enrollment_id, body))

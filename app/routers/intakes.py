@@ -1,0 +1,83 @@
+"""Intakes: what the policy suggests, and what a licensed human decides."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Query, Response
+
+from app.core.problems import Forbidden, Invalid, InvalidCursor, NotFound, problems
+from app.routers.pages import PageQuery, page_of
+from app.routers.route import router, tagged
+from app.schemas.intakes import DecisionCreate, IntakePage, IntakeRead, RecommendationCreate
+from app.security.guards import Database, ReadLane, Requires, RequiresInLane
+from app.security.permissions import Permission
+from app.security.principal import Principal
+from app.services import intakes
+from app.services.enrollments import AlreadyEnrolled
+
+routes = router("/v1/intakes", "intakes")
+
+IntakeReader = Annotated[Principal, Depends(RequiresInLane(Permission.INTAKE_READ))]
+IntakeAdvisor = Annotated[Principal, Depends(Requires(Permission.INTAKE_RECOMMEND))]
+IntakeDecider = Annotated[Principal, Depends(Requires(Permission.INTAKE_DECIDE))]
+OfParticipant = Annotated[UUID | None, Query(description="Those of one participant only.")]
+
+
+@routes.get("", responses=problems(InvalidCursor))
+async def list_intakes(
+    page: PageQuery,
+    lane: ReadLane,
+    principal: IntakeReader,
+    participant_id: OfParticipant = None,
+) -> IntakePage:
+    """List the intakes that you may see."""
+    found = await intakes.list_intakes(
+        lane, principal, participant_id, after=page.after_id(), limit=page.limit
+    )
+    return page_of(IntakePage, page, found)
+
+
+@routes.get("/{intake_id}", responses=problems(NotFound))
+async def read_intake(
+    intake_id: UUID, response: Response, lane: ReadLane, principal: IntakeReader
+) -> IntakeRead:
+    """Read one intake, with what was last suggested and last decided."""
+    return tagged(response, await intakes.read_intake(lane, principal, intake_id))
+
+
+@routes.post(
+    "/{intake_id}/recommend",
+    responses=problems(NotFound, Forbidden, Invalid, intakes.IntakeClosed),
+)
+async def recommend_intake(
+    intake_id: UUID,
+    body: RecommendationCreate,
+    response: Response,
+    db: Database,
+    principal: IntakeAdvisor,
+) -> IntakeRead:
+    """Ask what the policy suggests, by the latest forms and what a clinician adds to them."""
+    return tagged(response, await intakes.recommend(db, principal, intake_id, body))
+
+
+@routes.post(
+    "/{intake_id}/decide",
+    responses=problems(
+        NotFound,
+        Invalid,
+        intakes.IntakeClosed,
+        intakes.RecommendationNeeded,
+        intakes.RecommendationSuperseded,
+        intakes.CriterionNotOverridable,
+        AlreadyEnrolled,
+    ),
+)
+async def decide_intake(
+    intake_id: UUID,
+    body: DecisionCreate,
+    response: Response,
+    db: Database,
+    principal: IntakeDecider,
+) -> IntakeRead:
+    """Decide, in agreement with the recommendation or not; an admission begins the enrollment."""
+    return tagged(response, await intakes.decide(db, principal, intake_id, body))

@@ -1,0 +1,25 @@
+"""Intakes: from a referral to a decision.
+
+The software suggests and explains itself criterion by criterion; a licensed human decides, and
+both are kept. Unknown is never taken for met, and nobody is admitted by silence.
+"""
+
+from app.services.intakes.deciding import (
+    CriterionNotOverridable,
+    RecommendationNeeded,
+    RecommendationSuperseded,
+    decide,
+)
+from app.services.intakes.reading import list_intakes, read_intake
+from app.services.intakes.recommending import IntakeClosed, recommend
+
+__all__ = [
+    "CriterionNotOverridable",
+    "IntakeClosed",
+    "RecommendationNeeded",
+    "RecommendationSuperseded",
+    "decide",
+    "list_intakes",
+    "read_intake",
+    "recommend",
+]

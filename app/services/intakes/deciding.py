@@ -1,0 +1,184 @@
+"""Deciding: a licensed human answers a recommendation, in agreement or not, and says why.
+
+Both are kept side by side, so that agreement can be looked into. An admission begins its
+enrollment in the same transaction: nobody is admitted without a place, or placed unadmitted.
+"""
+
+from typing import Final
+from uuid import UUID
+
+from pydantic import TypeAdapter
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import events
+from app.core import clock
+from app.core.ids import new_id
+from app.core.problems import Conflict, FieldError, Invalid, constraint_problem
+from app.domain import recommendation as rules
+from app.domain.criteria import Criterion
+from app.domain.intake import (
+    INTAKE_MACHINE,
+    DecisionValue,
+    IntakeAction,
+    IntakeState,
+    agrees,
+    decision_gaps,
+)
+from app.models.audit import AuditAction
+from app.models.intakes import Decision, Intake, Recommendation
+from app.schemas.intakes import DecisionCreate, IntakeRead
+from app.security import audit, seals
+from app.security.permissions import Permission
+from app.security.principal import Principal
+from app.services.enrollments import enroll
+from app.services.intakes.reading import DECISION, TABLE, columns, composed, lock_intake
+from app.services.intakes.recommending import IntakeClosed
+
+_AXES: Final = TypeAdapter(rules.Axes)
+_CRITERIA: Final = TypeAdapter(tuple[Criterion, ...])
+_NOT_OVERRIDABLE: Final = "not_overridable:"
+
+
+class RecommendationNeeded(Conflict):
+    """Nothing has been suggested since the intake was opened or deferred."""
+
+    slug, title = "recommendation-needed", "A recommendation is needed first"
+
+
+class RecommendationSuperseded(Conflict):
+    """A newer recommendation was made; `recommendation_id` names the one to be answered."""
+
+    slug, title = "recommendation-superseded", "There is a newer recommendation"
+
+
+class CriterionNotOverridable(Conflict):
+    """Nobody may be admitted while one of these `criteria` is not known to be met."""
+
+    slug, title = "criterion-not-overridable", "A criterion stands that no reason can override"
+
+
+constraint_problem("decision_recommendation_idx", RecommendationSuperseded)
+
+
+async def decide(
+    db: AsyncSession, principal: Principal, intake_id: UUID, request: DecisionCreate
+) -> IntakeRead:
+    """Answer the latest recommendation; an admission begins the enrollment.
+
+    A deferral asks for more, and the intake goes on. Raises NotFound, IntakeClosed,
+    RecommendationNeeded, RecommendationSuperseded, CriterionNotOverridable, AlreadyEnrolled, or
+    Invalid.
+    """
+    intake = await lock_intake(db, principal, intake_id)
+    answered = await _awaiting(db, intake)
+    if answered.id != request.recommendation_id:
+        raise RecommendationSuperseded(recommendation_id=answered.id)
+    _check(principal, _suggestion(answered), request)
+
+    intake.state = INTAKE_MACHINE.advance(intake.state, request.outcome.action)
+    intake.updated_at = clock.now()
+    decision = await _decision(db, principal, intake, answered, request)
+    await _record(db, intake, request.outcome)
+    if request.outcome is DecisionValue.ADMIT_IOP:
+        await enroll(db, intake, decision, request.starts_on)
+    return await composed(db, columns(intake))
+
+
+async def _awaiting(db: AsyncSession, intake: Intake) -> Recommendation:
+    """The recommendation that awaits its answer."""
+    if intake.state in {IntakeState.DECIDED, IntakeState.WITHDRAWN}:
+        raise IntakeClosed(state=intake.state.value)
+    if intake.state is not IntakeState.AWAITING_DECISION:
+        raise RecommendationNeeded(state=intake.state.value)
+    latest = (
+        select(Recommendation)
+        .where(Recommendation.intake_id == intake.id)
+        .order_by(Recommendation.made_at.desc(), Recommendation.id.desc())
+        .limit(1)
+    )
+    return (await db.scalars(latest)).one()
+
+
+def _suggestion(row: Recommendation) -> rules.Recommendation:
+    return rules.Recommendation(
+        verdict=row.verdict,
+        axes=_AXES.validate_python(row.axes),
+        criteria=_CRITERIA.validate_python(row.criteria),
+        policy_key=row.policy,
+        policy_version=row.policy_version,
+    )
+
+
+def _check(principal: Principal, suggestion: rules.Recommendation, request: DecisionCreate) -> None:
+    gaps = decision_gaps(
+        suggestion,
+        request.outcome,
+        is_licensed_clinician=principal.is_licensed,
+        rationale=request.rationale,
+        override_reason=request.override_reason,
+    )
+    errors = [
+        FieldError(f"/{gap.removesuffix('_missing')}", "missing", "This is required.")
+        for gap in gaps
+        if gap.endswith("_missing")
+    ]
+    if request.starts_on is not None and request.outcome is not DecisionValue.ADMIT_IOP:
+        errors.append(FieldError("/starts_on", "not_an_admission", "Only an admission begins."))
+    if errors:
+        raise Invalid(errors=errors)
+    standing = [
+        gap.removeprefix(_NOT_OVERRIDABLE) for gap in gaps if gap.startswith(_NOT_OVERRIDABLE)
+    ]
+    if standing:
+        raise CriterionNotOverridable(criteria=standing)
+
+
+async def _decision(
+    db: AsyncSession,
+    principal: Principal,
+    intake: Intake,
+    answered: Recommendation,
+    request: DecisionCreate,
+) -> Decision:
+    decision_id = new_id()
+    key = await seals.participant_key(db, intake.participant_id)
+    decision = Decision(
+        id=decision_id,
+        intake_id=intake.id,
+        recommendation_id=answered.id,
+        outcome=request.outcome,
+        agrees_with_recommendation=agrees(answered.verdict, request.outcome),
+        decided_by=principal.staff_member_id,
+        decided_at=clock.now(),
+        **seals.sealed(
+            key,
+            DECISION,
+            decision_id,
+            rationale=request.rationale,
+            override_reason=request.override_reason,
+        ),
+    )
+    db.add(decision)
+    await db.flush()
+    return decision
+
+
+async def _record(db: AsyncSession, intake: Intake, outcome: DecisionValue) -> None:
+    await audit.record(
+        db,
+        AuditAction.UPDATE,
+        Permission.INTAKE_DECIDE,
+        TABLE,
+        intake.id,
+        participant_id=intake.participant_id,
+        version=intake.version,
+    )
+    is_deferral = outcome.action is IntakeAction.DEFER
+    await events.record(
+        db,
+        "intake.deferred" if is_deferral else "intake.decided",
+        intake.id,
+        participant_id=intake.participant_id,
+        version=intake.version,
+    )
