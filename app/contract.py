@@ -103,7 +103,7 @@ def _secure(app: FastAPI, document: dict[str, Any]) -> None:
         if not isinstance(route, APIRoute) or not route.include_in_schema:
             continue
         permission = permission_of(route)
-        for method in route.methods:
+        for method in route.methods or ():
             operation = document["paths"][context.path][method.lower()]
             operation["security"] = [] if permission is None else [{"bearer": []}]
             if permission is not None:

@@ -19,7 +19,7 @@ _YOUNG_OBJECTS: Final = 10_000
 
 
 def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    """The server's options; the defaults are not safe for the internet (security reference, 7.1)."""
+    """The server's options; its defaults are not safe for the internet (API-01 to 03)."""
     return uvicorn.Config(
         app,
         host=settings.host,

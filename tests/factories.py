@@ -7,6 +7,7 @@ over HTTP, as a client would do it.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from types import TracebackType
 from typing import Self
 from uuid import UUID
 
@@ -256,8 +257,13 @@ class _Transaction:
         )
         return db
 
-    async def __aexit__(self, *failure: object) -> None:
-        await self._command.__aexit__(*failure)
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._command.__aexit__(kind, error, trace)
 
 
 def problem_of(response: Response) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 VENDORED = "app/static/swagger/"

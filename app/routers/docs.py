@@ -5,7 +5,6 @@ The page to try it on is there in development only; the problems are always ther
 """
 
 import html
-from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +32,8 @@ _PAGE: Final = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 42rem; margin: 2rem auto; padding: 0 1rem }}
+body {{ font: 1rem/1.5 system-ui, sans-serif; margin: 2rem auto; padding: 0 1rem }}
+body {{ max-width: 42rem }}
 code {{ font-size: 0.95em }} dt {{ margin-top: 1rem; font-weight: 600 }} dd {{ margin: 0 }}
 </style></head><body><main><h1>{title}</h1>{content}</main></body></html>"""
 
@@ -86,7 +86,6 @@ async def read_problem(slug: str) -> HTMLResponse:
     return _page(found.title, f"<dl>{_entry(found)}</dl>")
 
 
-@cache
 def _entry(problem: type[Problem]) -> str:
     said = html.escape(" ".join((problem.__doc__ or "").split()))
     return (

@@ -25,7 +25,7 @@ class RouteTable(BaseRoute):
         for route in routes:
             # A parameter among the first words is another word in each request.
             if isinstance(route, APIRoute) and "{" not in _key("", route.path)[2]:
-                for method in route.methods:
+                for method in route.methods or ():
                     self._routes.setdefault(_key(method, route.path), []).append(route)
 
     @override

@@ -441,7 +441,7 @@ def _open_requests() -> None:
             create function organization_of_{noun}(p_digest bytea) returns uuid
             language sql stable security definer set search_path = stepwell, pg_temp
             as $$ select organization_id from {noun} where digest = p_digest $$
-            """,
+            """,  # noqa: S608 (three words of this file)
             f"organization_of_{noun}(bytea)",
             roles=("stepwell_api",),
         )

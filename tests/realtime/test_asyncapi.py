@@ -3,7 +3,7 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # its types are a package of their own
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import (  # type: ignore[import-untyped]  # it publishes no types

@@ -17,7 +17,7 @@ async def coordinator(make: Make) -> Person:
     return await make.staff(StaffRole.CARE_COORDINATOR)
 
 
-async def refer(coordinator: Person, make: Make, **fields: Any) -> dict[str, Any]:
+async def refer(coordinator: Person, make: Make, **fields: str) -> dict[str, Any]:
     program = await make.program()
     body = {
         "program_id": str(program.id),
@@ -55,7 +55,7 @@ async def test_a_part2_program_labels_the_record_from_its_first_moment(
     assert record["sensitivity"] == ["part2"]
 
 
-async def test_a_program_that_is_not_ours_is_not_found(make: Make, coordinator: Person) -> None:
+async def test_a_program_that_is_not_ours_is_not_found(coordinator: Person) -> None:
     body = {"program_id": str(uuid4()), "source": "self", "participant": REFERRED}
     answer = await coordinator.post("/v1/referrals", json=body)
     assert answer.status_code == HTTPStatus.NOT_FOUND
