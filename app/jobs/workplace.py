@@ -71,18 +71,20 @@ class Workplace:
         async with self.connections.command() as db:
             return list((await db.scalars(_ORGANIZATIONS)).all())
 
-    async def in_each(self, work: Callable[[AsyncSession], Awaitable[object]]) -> None:
-        """Do the same in every organization, in transactions of their own.
+    async def in_each(self, work: Callable[[AsyncSession], Awaitable[int | None]]) -> bool:
+        """Do the same in every organization, each in a transaction of its own.
 
-        What fails in one does not keep the others waiting; it is raised when all have had
-        their turn.
+        Answers whether any of them did something, so that there may be more. What fails in one
+        does not keep the others waiting; it is raised when all have had their turn.
         """
+        has_more = False
         failures: list[Exception] = []
         for organization_id in await self.organizations():
             try:
                 async with self.enter(organization_id) as db:
-                    await work(db)
+                    has_more |= bool(await work(db))
             except Exception as error:  # noqa: BLE001 (raised below, with the others)
                 failures.append(error)
         if failures:
             raise ExceptionGroup("failed in some organizations", failures)
+        return has_more

@@ -91,9 +91,7 @@ class Courier:
 
         What goes wrong in an attempt, other than the receiver, is raised by a later call.
         """
-        if self._failures:
-            failures, self._failures = self._failures, []
-            raise ExceptionGroup("deliveries failed on our side", failures)
+        self._raise_failures()
         room = self._at_once - len(self._under_way)
         if room <= 0:
             await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
@@ -109,6 +107,12 @@ class Courier:
         """Wait for the attempts that are under way; each ends within its own limits."""
         if self._under_way:
             await asyncio.wait(self._under_way)
+        self._raise_failures()
+
+    def _raise_failures(self) -> None:
+        if self._failures:
+            failures, self._failures = self._failures, []
+            raise ExceptionGroup("deliveries failed on our side", failures)
 
     def _note(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
