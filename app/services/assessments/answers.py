@@ -8,6 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from sqlalchemy import Select, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.instruments import Instrument
@@ -83,7 +84,7 @@ async def latest_submitted(
     """The participant's last submitted assessment of each instrument that has one."""
     rows = await db.scalars(
         select(Assessment)
-        .distinct(Assessment.instrument_key)
+        .ext(distinct_on(Assessment.instrument_key))
         .where(
             Assessment.participant_id == participant_id,
             Assessment.instrument_key.in_(instrument_keys),

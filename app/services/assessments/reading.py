@@ -4,7 +4,6 @@ A participant sees what they may answer, and scores only where the instrument's 
 them. What staff alone may answer, staff alone sees.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -177,7 +176,7 @@ async def composed(handle: Handle, principal: Principal, row: Mapping[str, Any])
             and (read := _answer_read(keys, answer)) is not None
         ],
         result=result,
-        scores=[_score_read(score) for score in scores],
+        scores=[ScoreRead.model_validate(dict(score)) for score in scores],
     )
 
 
@@ -204,10 +203,3 @@ def _answer_read(keys: seals.Keys, row: asyncpg.Record) -> AnswerRead | None:
     if value is None:
         return None
     return AnswerRead(item_id=row["item_id"], value=value, answered_at=row["answered_at"])
-
-
-def _score_read(row: asyncpg.Record) -> ScoreRead:
-    change = row["change"]
-    return ScoreRead.model_validate(
-        {**row, "change": json.loads(change) if isinstance(change, str) else change}
-    )

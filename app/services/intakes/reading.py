@@ -1,6 +1,5 @@
 """Intakes, read: with what was last suggested and last decided, side by side."""
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
@@ -140,16 +139,12 @@ async def composed(handle: Handle, row: Mapping[str, Any]) -> IntakeRead:
     return IntakeRead.model_validate(
         {
             **row,
-            "recommendation": None if suggested is None else _recommendation_read(suggested),
+            "recommendation": None
+            if suggested is None
+            else RecommendationRead.model_validate(dict(suggested)),
             "decision": None if decided is None else await _decision_read(lane, decided),
             "enrollment_id": None if decided is None else decided["enrollment_id"],
         }
-    )
-
-
-def _recommendation_read(row: asyncpg.Record) -> RecommendationRead:
-    return RecommendationRead.model_validate(
-        {**row, "axes": json.loads(row["axes"]), "criteria": json.loads(row["criteria"])}
     )
 
 
