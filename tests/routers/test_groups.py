@@ -3,7 +3,6 @@
 import asyncio
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,50 +14,12 @@ from app.models.participants import Participant
 from app.models.rooms import Room, RoomEntry, RoomMember
 from app.services import groups
 from tests.factories import Make, Person, problem_of
+from tests.routers.scheduling import join, lead, open_group
 
 
 @pytest.fixture
 async def coordinator(make: Make) -> Person:
     return await make.staff(StaffRole.CARE_COORDINATOR)
-
-
-async def open_group(make: Make, coordinator: Person, **fields: object) -> dict[str, Any]:
-    program = await make.program()
-    body = {
-        "program_id": str(program.id),
-        "name": "Tuesday Skills",
-        "kind": "skill_building",
-        "capacity": 8,
-        **fields,
-    }
-    answer = await coordinator.post("/v1/groups", json=body)
-    assert answer.status_code == HTTPStatus.CREATED, answer.text
-    group: dict[str, Any] = answer.json()
-    return group
-
-
-async def join(
-    coordinator: Person, group: dict[str, Any], participant: Person, **fields: object
-) -> dict[str, Any]:
-    answer = await coordinator.post(
-        f"/v1/groups/{group['id']}/members",
-        json={"participant_id": str(participant.participant_id), **fields},
-    )
-    assert answer.status_code == HTTPStatus.CREATED, answer.text
-    member: dict[str, Any] = answer.json()
-    return member
-
-
-async def lead(
-    coordinator: Person, group: dict[str, Any], staff: Person, *, is_lead: bool = True
-) -> dict[str, Any]:
-    answer = await coordinator.post(
-        f"/v1/groups/{group['id']}/facilitators",
-        json={"staff_member_id": str(staff.staff_member_id), "is_lead": is_lead},
-    )
-    assert answer.status_code == HTTPStatus.CREATED, answer.text
-    facilitator: dict[str, Any] = answer.json()
-    return facilitator
 
 
 async def occupants(make: Make, room_id: str) -> list[RoomMember]:
