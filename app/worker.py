@@ -63,7 +63,7 @@ async def run(settings: Settings) -> None:
 
 def _loops(place: Workplace, courier: Courier, supervisor: Supervisor) -> Sequence[Loop]:
     sender = notifications.sender_of(place.settings)
-    deliveries = Loop("webhooks", courier.deliver_due, _DELIVERIES_EVERY)
+    deliveries = Loop("webhooks", courier.deliver_due, _DELIVERIES_EVERY, wake=courier.has_room)
 
     async def sequence() -> bool:
         has_more = await sequencer.sequence(place)

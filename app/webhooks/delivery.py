@@ -85,23 +85,22 @@ class Courier:
         self._jitter = jitter
         self._under_way: set[asyncio.Task[None]] = set()
         self._failures: list[Exception] = []
+        self.has_room = asyncio.Event()
+        """Set whenever an attempt has ended, so that the next can begin."""
 
     async def deliver_due(self) -> bool:
-        """Take on as much as there is room for; answers whether more may be waiting.
+        """Take on as much as there is room for, and answer whether that was anything.
 
         What goes wrong in an attempt, other than the receiver, is raised by a later call.
         """
         self._raise_failures()
         room = self._at_once - len(self._under_way)
-        if room <= 0:
-            await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
-            return True
-        claimed = await self._claim(room)
+        claimed = await self._claim(room) if room > 0 else []
         for organization_id, delivery_id in claimed:
             task = asyncio.create_task(self._deliver(organization_id, delivery_id))
             self._under_way.add(task)
             task.add_done_callback(self._note)
-        return len(claimed) == room
+        return bool(claimed)
 
     async def finish(self) -> None:
         """Wait for the attempts that are under way; each ends within its own limits."""
@@ -116,6 +115,7 @@ class Courier:
 
     def _note(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
+        self.has_room.set()
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
             self._failures.append(error)
 
