@@ -1,9 +1,10 @@
 """What a process is started with, made once from the settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.core.database import Connections
 from app.core.pagination import CursorCodec
+from app.security.acquaintances import Acquaintances
 from app.security.tokens import Issuer, Verifier
 from app.security.vault import Vault
 from app.settings import Settings
@@ -19,3 +20,4 @@ class Runtime:
     issuer: Issuer
     verifier: Verifier
     cursors: CursorCodec
+    acquaintances: Acquaintances = field(default_factory=Acquaintances)

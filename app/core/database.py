@@ -30,19 +30,19 @@ _DIALECT: Final = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]  # 
 class Query:
     """A Core statement, composed with named parameters and compiled once, at import."""
 
-    __slots__ = ("_defaults", "_names", "sql")
+    __slots__ = ("_defaults", "names", "sql")
 
     def __init__(self, statement: Executable) -> None:
         compiled = statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined]  # every Core statement compiles
         self.sql: str = str(compiled)
-        self._names: tuple[str, ...] = tuple(compiled.positiontup or ())
+        self.names: tuple[str, ...] = tuple(compiled.positiontup or ())
         self._defaults: dict[str, Any] = {
             name: value for name, value in compiled.params.items() if value is not None
         }
 
     def arguments(self, values: Mapping[str, object]) -> list[object]:
         """The values in the order of the placeholders; a literal of the statement fills its own."""
-        return [values[n] if n in values else self._defaults.get(n) for n in self._names]
+        return [values[n] if n in values else self._defaults.get(n) for n in self.names]
 
 
 class Lane:
@@ -127,12 +127,12 @@ class Connections:
         """Begin in the ORM's lane; nothing is sent before the first statement."""
         return CommandTransaction(self.sessions())
 
-    async def begin_lane(self) -> "LaneTransaction":
-        """Begin in the driver's lane."""
+    async def begin_lane(self, first: str = "begin") -> "LaneTransaction":
+        """Begin in the driver's lane; `first` may say more than that in the same round trip."""
         pooled = await self.engine.raw_connection()
         transaction = LaneTransaction(pooled)
         try:
-            await transaction.lane.connection.execute("begin")
+            await transaction.lane.connection.execute(first)
         except BaseException as error:
             await transaction.roll_back(error)
             raise

@@ -111,9 +111,14 @@ def read_one(statement: Select[*tuple[Any, ...]], subtype: str, resource: str) -
 def read_many(statement: Select[*tuple[Any, ...]], subtype: str, resource: str) -> Query:
     """Compile a list and its one audit row, which names every participant in it, together.
 
-    `statement` selects `participant_id`; its order is kept.
+    `statement` selects `participant_id`; its order is kept. A page asks for one row more than it
+    shows, by the parameter `limit`: who is in that row was not seen, and is not named.
     """
     found = statement.cte("found")
+    shown = select(found.c.participant_id)
+    if "limit" in Query(statement).names:
+        shown = shown.limit(bindparam("limit", type_=Integer) - 1)
+    seen = shown.subquery("seen")
     trail = (
         insert(AuditEvent)
         .from_select(
@@ -123,11 +128,11 @@ def read_many(statement: Select[*tuple[Any, ...]], subtype: str, resource: str) 
                 literal(subtype, Text),
                 literal(AuditOutcome.SUCCESS.value, Text),
                 literal(resource, Text),
-                func.array_agg(found.c.participant_id.distinct(), type_=ARRAY(Uuid)).filter(
-                    found.c.participant_id.is_not(null())
+                func.array_agg(seen.c.participant_id.distinct(), type_=ARRAY(Uuid)).filter(
+                    seen.c.participant_id.is_not(null())
                 ),
                 func.count(type_=Integer),
-            ).select_from(found),
+            ).select_from(seen),
             include_defaults=False,
         )
         .cte("trail")

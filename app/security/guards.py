@@ -32,23 +32,30 @@ from app.domain.roles import AccountKind, StaffRole
 from app.models.audit import AuditAction, AuditOutcome
 from app.runtime import Runtime
 from app.security import audit, idempotency
+from app.security.acquaintances import Acquaintance
 from app.security.permissions import POLICY, Permission
 from app.security.principal import Principal, Reach
 from app.security.tokens import AccessClaims
 
 _OPEN: Final = (
     "select account_id, kind, client_id, roles, staff_member_id, participant_id, is_licensed,"
-    " clock_offset, environment from open_request("
+    " clock_offset, environment, known from open_request("
 )
 _OPEN_IN_LANE: Final = f"{_OPEN}$1, $2, $3, $4, $5, $6)"
 _OPEN_IN_SESSION: Final = text(
     f"{_OPEN}:organization, :sign_in, :version, :now, :request, :source)"
 )
+_NOT_KNOWN_ANY_MORE: Final = "SW001"
 _OPENING_NAMES: Final = ("organization", "sign_in", "version", "now", "request", "source")
 _OPENING: Final = "opening"
 _PERMISSION: Final = "permission"
 _TRANSACTION: Final = "transaction"
 _REFUSALS: Final = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
+
+
+def _literal(value: object) -> str:
+    """A value as SQL writes it; with standard strings only the quote needs care."""
+    return "'" + str(value).replace("'", "''") + "'"
 
 
 def runtime_of(connection: HTTPConnection) -> Runtime:
@@ -98,10 +105,18 @@ class Opening:
             self.source,
         )
 
+    def statement(self, acquaintance: Acquaintance) -> str:
+        """Begin and check the access of somebody whom this process knows, in one round trip.
+
+        The database compares what is known with what is true; it raises when they differ.
+        """
+        values = (*self.arguments(), acquaintance.known)
+        return f"begin; select open_known_request({', '.join(map(_literal, values))})"
+
 
 def _admit(
     row: Sequence[Any] | asyncpg.Record | None, opening: Opening, handle: Handle, runtime: Runtime
-) -> Principal:
+) -> None:
     """Turn the access check's answer into the caller, and the handle into theirs."""
     if row is None:
         raise Unauthenticated
@@ -120,12 +135,16 @@ def _admit(
         scope=claims.scope,
         acr=claims.acr,
         authenticated_at=claims.auth_time,
-        request_id=opening.request_id,
         is_development=row[8] == "development",
     )
-    clock.set_organization_offset(row[7])
-    own(handle, runtime, principal)
-    return principal
+    acquaintance = Acquaintance(principal, row[7], row[9])
+    runtime.acquaintances.make(claims.jti, acquaintance)
+    _receive(handle, runtime, acquaintance)
+
+
+def _receive(handle: Handle, runtime: Runtime, acquaintance: Acquaintance) -> None:
+    clock.set_organization_offset(acquaintance.clock_offset)
+    own(handle, runtime, acquaintance.principal)
 
 
 def own(handle: Handle, runtime: Runtime, principal: Principal) -> None:
@@ -153,6 +172,21 @@ async def open_lane(opening: Opening, runtime: Runtime) -> LaneTransaction:
 
 
 async def _open_lane_once(opening: Opening, runtime: Runtime) -> LaneTransaction:
+    acquaintance = runtime.acquaintances.get(opening.claims.jti)
+    if acquaintance is not None:
+        try:
+            transaction = await runtime.connections.begin_lane(opening.statement(acquaintance))
+        except asyncpg.PostgresError as error:
+            if error.sqlstate != _NOT_KNOWN_ANY_MORE:
+                raise
+            runtime.acquaintances.forget(opening.claims.jti)
+        else:
+            _receive(transaction.lane, runtime, acquaintance)
+            return transaction
+    return await _open_lane_to_a_stranger(opening, runtime)
+
+
+async def _open_lane_to_a_stranger(opening: Opening, runtime: Runtime) -> LaneTransaction:
     transaction = await runtime.connections.begin_lane()
     try:
         lane = transaction.lane

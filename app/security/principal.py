@@ -51,7 +51,6 @@ class Principal:
     scope: ScopeSet
     acr: str
     authenticated_at: datetime
-    request_id: str
     is_development: bool = False
     reach: Reach = Reach.NONE
 

@@ -374,7 +374,8 @@ def _open_requests() -> None:
             p_request text, p_source text
         ) returns table (
             account_id uuid, kind text, client_id text, roles text[], staff_member_id uuid,
-            participant_id uuid, is_licensed boolean, clock_offset interval, environment text
+            participant_id uuid, is_licensed boolean, clock_offset interval, environment text,
+            known text
         )
         language plpgsql security definer set search_path = stepwell, pg_temp
         as $$
@@ -405,6 +406,10 @@ def _open_requests() -> None:
                 where s.organization_id = p_organization and s.id = p_sign_in
                     and s.last_seen_at < p_now;
             end if;
+            known := concat_ws(
+                '|', account_id, kind, client_id, roles, staff_member_id, participant_id,
+                is_licensed, clock_offset, environment
+            );
             perform
                 set_config('stepwell.organization_id', p_organization::text, true),
                 set_config('stepwell.account_id', account_id::text, true),
@@ -419,6 +424,31 @@ def _open_requests() -> None:
         """,
         "open_request(uuid, uuid, integer, timestamptz, text, text)",
         roles=("stepwell_api",),
+    )
+    op.execute(
+        """
+        create function open_known_request(
+            p_organization uuid, p_sign_in uuid, p_version integer, p_now timestamptz,
+            p_request text, p_source text, p_known text
+        ) returns void
+        language plpgsql
+        as $$
+        begin
+            -- A caller of whom anything has changed is not the caller that the process knows.
+            if (
+                select r.known from open_request(
+                    p_organization, p_sign_in, p_version, p_now, p_request, p_source
+                ) r
+            ) is distinct from p_known then
+                raise exception 'the caller is not known any more' using errcode = 'SW001';
+            end if;
+        end
+        $$
+        """
+    )
+    op.execute(
+        "grant execute on function"
+        " open_known_request(uuid, uuid, integer, timestamptz, text, text, text) to stepwell_api"
     )
     definer_function(
         """
