@@ -1,7 +1,7 @@
 """Alerts: safety concerns with a clock, and what people do about them."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import Depends, Query, Response
@@ -21,7 +21,8 @@ AlertReader = Annotated[Principal, Depends(RequiresInLane(Permission.ALERT_READ)
 AlertHandler = Annotated[Principal, Depends(Requires(Permission.ALERT_HANDLE))]
 OfParticipant = Annotated[UUID | None, Query(description="Those about one participant only.")]
 
-_STEP_PROBLEMS = problems(NotFound, alerts.AlertStateConflict)
+_NO_NOTE: Final = AlertNote()
+_STEP_PROBLEMS: Final = problems(NotFound, alerts.AlertStateConflict)
 
 
 @routes.get("", responses=problems(InvalidCursor))
@@ -57,7 +58,11 @@ async def read_alert(
 
 @routes.post("/{alert_id}/acknowledge", responses=_STEP_PROBLEMS)
 async def acknowledge_alert(
-    alert_id: UUID, body: AlertNote, response: Response, db: Database, principal: AlertHandler
+    alert_id: UUID,
+    response: Response,
+    db: Database,
+    principal: AlertHandler,
+    body: AlertNote = _NO_NOTE,
 ) -> AlertRead:
     """Say that you have seen it; nobody further is called."""
     return tagged(response, await alerts.acknowledge(db, principal, alert_id, body))
@@ -65,7 +70,11 @@ async def acknowledge_alert(
 
 @routes.post("/{alert_id}/assess", responses=_STEP_PROBLEMS)
 async def assess_alert(
-    alert_id: UUID, body: AlertNote, response: Response, db: Database, principal: AlertHandler
+    alert_id: UUID,
+    response: Response,
+    db: Database,
+    principal: AlertHandler,
+    body: AlertNote = _NO_NOTE,
 ) -> AlertRead:
     """Say that you are assessing the participant."""
     return tagged(response, await alerts.assess(db, principal, alert_id, body))
@@ -91,7 +100,11 @@ async def disposition_alert(
     responses=problems(NotFound, alerts.AlertStateConflict, alerts.SupervisorNeeded),
 )
 async def close_alert(
-    alert_id: UUID, body: AlertNote, response: Response, db: Database, principal: AlertHandler
+    alert_id: UUID,
+    response: Response,
+    db: Database,
+    principal: AlertHandler,
+    body: AlertNote = _NO_NOTE,
 ) -> AlertRead:
     """End it. After high or imminent risk a supervisor does, who did not answer it."""
     return tagged(response, await alerts.close(db, principal, alert_id, body))

@@ -1,6 +1,6 @@
 """Intakes: what the policy suggests, and what a licensed human decides."""
 
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import Depends, Query, Response
@@ -20,6 +20,7 @@ routes = router("/v1/intakes", "intakes")
 IntakeReader = Annotated[Principal, Depends(RequiresInLane(Permission.INTAKE_READ))]
 IntakeAdvisor = Annotated[Principal, Depends(Requires(Permission.INTAKE_RECOMMEND))]
 IntakeDecider = Annotated[Principal, Depends(Requires(Permission.INTAKE_DECIDE))]
+_FORMS_ALONE: Final = RecommendationCreate()
 OfParticipant = Annotated[UUID | None, Query(description="Those of one participant only.")]
 
 
@@ -51,10 +52,10 @@ async def read_intake(
 )
 async def recommend_intake(
     intake_id: UUID,
-    body: RecommendationCreate,
     response: Response,
     db: Database,
     principal: IntakeAdvisor,
+    body: RecommendationCreate = _FORMS_ALONE,
 ) -> IntakeRead:
     """Ask what the policy suggests, by the latest forms and what a clinician adds to them."""
     return tagged(response, await intakes.recommend(db, principal, intake_id, body))

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -254,6 +255,47 @@ async def test_what_is_written_down_is_sealed(make: Make) -> None:
 
     assert note is not None
     assert b"Sister" not in note
+
+
+async def test_a_step_needs_no_note(make: Make) -> None:
+    clinician, _, alert = await concerned(make)
+
+    seen = await clinician.post(f"/v1/alerts/{alert['id']}/acknowledge")
+
+    assert seen.json()["state"] == "acknowledged"
+
+
+async def test_one_of_two_people_acknowledges(make: Make) -> None:
+    clinician, _, alert = await concerned(make)
+    url = f"/v1/alerts/{alert['id']}/acknowledge"
+
+    both = await asyncio.gather(clinician.post(url), clinician.post(url))
+
+    assert sorted(answer.status_code for answer in both) == [HTTPStatus.OK, HTTPStatus.CONFLICT]
+    steps = (await clinician.get(f"/v1/alerts/{alert['id']}")).json()["steps"]
+    assert [each["kind"] for each in steps] == ["opened", "acknowledged"]
+
+
+async def test_two_answers_at_one_moment_open_one_alert(make: Make) -> None:
+    clinician, participant = await treated(make)
+    given = await assigned(clinician, participant)
+
+    both = await asyncio.gather(
+        *(
+            participant.patch(
+                f"/v1/assessments/{given['id']}/answers",
+                json={"answers": [{"item_id": "q9", "value": value}]},
+                headers={"If-Match": f'"{given["version"]}"'},
+            )
+            for value in (1, 2)
+        )
+    )
+
+    assert sorted(answer.status_code for answer in both) == [
+        HTTPStatus.OK,
+        HTTPStatus.PRECONDITION_FAILED,
+    ]
+    assert len(await alerts_of(clinician, participant)) == 1
 
 
 async def test_steps_are_taken_in_their_order(make: Make) -> None:

@@ -1,3 +1,4 @@
+import asyncio
 from datetime import timedelta
 from http import HTTPStatus
 from uuid import UUID
@@ -292,6 +293,18 @@ async def test_a_submitted_assessment_never_changes(make: Make) -> None:
 
     assert answer.status_code == again.status_code == HTTPStatus.CONFLICT
     assert problem_of(answer) == problem_of(again) == "assessment-submitted"
+
+
+async def test_two_submissions_at_one_moment_are_one(make: Make) -> None:
+    clinician, participant = await treated(make)
+    saved = await answered(participant, await assigned(clinician, participant), MILD)
+    url = f"/v1/assessments/{saved['id']}/submit"
+
+    both = await asyncio.gather(participant.post(url), participant.post(url))
+
+    assert sorted(answer.status_code for answer in both) == [HTTPStatus.OK, HTTPStatus.CONFLICT]
+    read = (await clinician.get(f"/v1/assessments/{saved['id']}")).json()
+    assert [score["code"] for score in read["scores"]] == ["total", "phq2", "phq8"]
 
 
 async def test_an_expired_assessment_takes_no_answers(make: Make) -> None:

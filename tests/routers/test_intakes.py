@@ -1,3 +1,4 @@
+import asyncio
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
@@ -298,6 +299,19 @@ async def test_a_decided_intake_is_closed(make: Make) -> None:
 
     assert problem_of(again) == problem_of(asked) == "intake-closed"
     assert again.json()["state"] == "decided"
+    assert len(await _enrollments(make)) == 1
+
+
+async def test_two_decisions_at_one_moment_are_one(make: Make) -> None:
+    clinician, participant, intake = await open_intake(make)
+    await screened(clinician, participant)
+    await recommended(clinician, intake, **ADMITTING)
+
+    both = await asyncio.gather(
+        _decide(clinician, intake, **ADMISSION), _decide(clinician, intake, **ADMISSION)
+    )
+
+    assert sorted(answer.status_code for answer in both) == [HTTPStatus.OK, HTTPStatus.CONFLICT]
     assert len(await _enrollments(make)) == 1
 
 

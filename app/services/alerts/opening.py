@@ -92,10 +92,10 @@ def _of(concern: Concern) -> Select[Alert]:
 async def _open(db: AsyncSession, concern: Concern) -> Alert:
     now = clock.now()
     policy = default_alert_policy()
-    zone = await db.scalar(
+    zone = await db.scalars(
         select(Participant.time_zone).where(Participant.id == concern.participant_id)
     )
-    clocks = due(policy, concern.tier, now, zone=ZoneInfo(zone or "UTC"))
+    clocks = due(policy, concern.tier, now, zone=ZoneInfo(zone.one()))
     alert = Alert(
         id=new_id(),
         participant_id=concern.participant_id,
