@@ -7,15 +7,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from app import contract, launch, migrate, seed
 from app import worker as background
 from app.core.database import Connections
 from app.main import create_app, make_runtime
+from app.models.organizations import Environment
+from app.schemas.organization import OrganizationCreate
 from app.security import catalogue
 from app.settings import Misconfigured, Settings, load, unsafe
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+organization = typer.Typer(no_args_is_help=True, help="Make organizations.")
+cli.add_typer(organization, name="organization")
 OPENAPI = Path(__file__).resolve().parent.parent / "openapi"
 
 
@@ -82,6 +87,30 @@ def check_configuration() -> None:
 def token(email: Annotated[str, typer.Argument(help="Whose sign-in.")]) -> None:
     """Make tokens for an account of a development organization, without a password."""
     typer.echo(asyncio.run(launch.development_token(_settings(), email)))
+
+
+@organization.command("create")
+def create_organization(
+    slug: Annotated[str, typer.Option(help="Its short name, unique on this service.")],
+    name: Annotated[str, typer.Option(help="What its people call it.")],
+    admin_email: Annotated[str, typer.Option(help="The address of its first administrator.")],
+    environment: Annotated[
+        Environment, typer.Option(help="Development shows invitations, and may move its clock.")
+    ] = Environment.PRODUCTION,
+) -> None:
+    """Make an organization, and a one-time invitation for its first administrator."""
+    try:
+        request = OrganizationCreate(
+            slug=slug, name=name, environment=environment, admin_email=admin_email
+        )
+    except ValidationError as error:
+        wrong = error.errors(include_input=False, include_url=False)
+        raise _stop("\n".join(f"--{_option(e['loc'])}: {e['msg']}." for e in wrong)) from None
+    typer.echo(asyncio.run(launch.found_organization(_settings(), request)))
+
+
+def _option(place: tuple[int | str, ...]) -> str:
+    return "-".join(map(str, place)).replace("_", "-")
 
 
 async def _check_database(settings: Settings) -> list[str]:

@@ -16,8 +16,11 @@ from typing import Final
 
 from app import migrate, seed, serving
 from app.core import embedded
+from app.core.ids import new_id
 from app.main import create_app, make_runtime
-from app.services import development
+from app.schemas.organization import OrganizationCreate
+from app.services import development, organizations
+from app.services.visitors import Visitor
 from app.settings import Misconfigured, Settings
 
 _WORKER_GRACE_SECONDS: Final = 15
@@ -59,6 +62,20 @@ async def development_token(settings: Settings, email: str) -> str:
         raise Misconfigured([str(reason)]) from None
     else:
         return tokens.model_dump_json(indent=2)
+    finally:
+        await runtime.connections.close()
+
+
+async def found_organization(settings: Settings, request: OrganizationCreate) -> str:
+    """A new organization with the one-time invitation of its first administrator, as JSON."""
+    runtime = make_runtime(settings, database_url(settings))
+    try:
+        visitor = Visitor(runtime, request_id=new_id().hex, source="operator")
+        founded = await organizations.found_organization(visitor, request)
+    except organizations.OrganizationExists:
+        raise Misconfigured([f"An organization is called {request.slug} already."]) from None
+    else:
+        return founded.model_dump_json(indent=2)
     finally:
         await runtime.connections.close()
 

@@ -1,10 +1,13 @@
-"""The organization that the caller belongs to."""
+"""Organizations: as their people know them, and as an operator founds them."""
 
+from typing import Annotated
 from uuid import UUID
 
+from pydantic import Field
+
 from app.models.organizations import Environment
-from app.schemas.base import ReadSchema
-from app.schemas.types import Instant
+from app.schemas.base import ReadSchema, Schema
+from app.schemas.types import Email, Instant, Name, Slug
 
 
 class OrganizationRead(ReadSchema):
@@ -16,3 +19,26 @@ class OrganizationRead(ReadSchema):
     environment: Environment
     region: str
     created_at: Instant
+
+
+class OrganizationCreate(Schema):
+    """A new tenant, and who is to administer it. Said at the command line, never over HTTP."""
+
+    slug: Slug
+    name: Name
+    environment: Environment
+    admin_email: Email
+    admin_name: Name = "Administrator"
+
+
+class OrganizationFounded(ReadSchema):
+    """What the operator gives to the first administrator, by a way that only they can read."""
+
+    id: UUID
+    slug: str
+    environment: Environment
+    account_id: UUID
+    invitation_token: Annotated[
+        str, Field(repr=False, description="Chooses a password at `/v1/invitations/accept`, once.")
+    ]
+    expires_at: Instant

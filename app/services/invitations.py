@@ -78,19 +78,7 @@ async def invite(db: AsyncSession, principal: Principal, account: Account) -> In
     """
     if account.state is not AccountState.INVITED:
         raise NotInvitable
-    await withdraw_invitations(db, account.id)
-    secret, digest = secrets.new_secret()
-    now = clock.wall()
-    invitation = Invitation(
-        id=new_id(),
-        account_id=account.id,
-        digest=digest,
-        invited_by=principal.account_id,
-        expires_at=now + LIFETIME,
-        created_at=now,
-    )
-    db.add(invitation)
-    await db.flush()
+    invitation, secret = await issue(db, account, invited_by=principal.account_id)
     await notifications.queue(db, account.id, Template.INVITATION, secret=secret)
     return InvitationRead(
         id=invitation.id,
@@ -98,6 +86,26 @@ async def invite(db: AsyncSession, principal: Principal, account: Account) -> In
         expires_at=invitation.expires_at,
         token=secret if principal.is_development else None,
     )
+
+
+async def issue(
+    db: AsyncSession, account: Account, *, invited_by: UUID | None
+) -> tuple[Invitation, str]:
+    """Make an invitation and its secret, and withdraw the one before; nothing is sent."""
+    await withdraw_invitations(db, account.id)
+    secret, digest = secrets.new_secret()
+    now = clock.wall()
+    invitation = Invitation(
+        id=new_id(),
+        account_id=account.id,
+        digest=digest,
+        invited_by=invited_by,
+        expires_at=now + LIFETIME,
+        created_at=now,
+    )
+    db.add(invitation)
+    await db.flush()
+    return invitation, secret
 
 
 async def withdraw_invitations(db: AsyncSession, account_id: UUID) -> None:
