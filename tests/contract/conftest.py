@@ -1,0 +1,43 @@
+"""The world, the operations, and an application that only rehearses."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from fastapi import FastAPI
+
+from app.core.embedded import EmbeddedServer
+from app.main import create_app
+from app.runtime import Runtime
+from app.security import keys
+from app.security.vault import Vault
+from app.settings import Settings
+from tests.contract.operations import Operation, operations_of
+from tests.contract.rehearsal import Rehearsal
+from tests.contract.world import World, build
+
+
+@pytest.fixture(scope="session")
+def operations(app: FastAPI) -> tuple[Operation, ...]:
+    return operations_of(app)
+
+
+@pytest.fixture(scope="session")
+async def world(app: FastAPI, runtime: Runtime) -> AsyncIterator[World]:
+    world = await build(app, runtime)
+    yield world
+    for clinic in (world.clinic, world.elsewhere):
+        await clinic.make.close()
+
+
+@pytest.fixture(scope="session")
+async def rehearsal(
+    world: World, server: EmbeddedServer, settings: Settings, runtime: Runtime
+) -> AsyncIterator[FastAPI]:
+    """The application over the world, in which nothing that is asked comes to pass."""
+    assert world.clinic.circles
+    connections = Rehearsal(server.url(role="stepwell_api"), size=4)
+    # A vault of its own: what it remembers of keys that were never committed must not spread.
+    vault = Vault(keys.load(settings).root)
+    yield create_app(replace(runtime, connections=connections, vault=vault))
+    await connections.close()
