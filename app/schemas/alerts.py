@@ -1,15 +1,63 @@
 """Alerts as they cross the wire: how urgent, by when, and what people have done about it."""
 
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict, JsonValue
 
 from app.domain.alerts import AlertState, DispositionDecision, Tier
 from app.domain.roles import RiskLevel
 from app.models.alerts import AlertSource
 from app.schemas.base import Page, ReadSchema, Schema
 from app.schemas.types import Flag, Instant, LongText
+
+_ID: Final = "019a7f3e-4c1b-7d52-9e64-2b8f0c6a1d{:02x}"
+_DISPOSITION: Final[JsonDict] = {
+    "assessment": "Structured interview by phone, 20 minutes.",
+    "risk": "low",
+    "rationale": "Passive thoughts without plan, means or intent.",
+    "protective_factors": "Lives with a sister; wants to finish the program.",
+    "is_means_safety_discussed": True,
+    "is_safety_plan_reviewed": True,
+    "decision": "increase_contact",
+    "told": "The supervisor, as part of treatment.",
+    "next_check_due_at": "2026-03-03T17:00:00Z",
+}
+_ALERT: Final[JsonDict] = {
+    "id": _ID.format(1),
+    "version": 2,
+    "participant_id": _ID.format(2),
+    "tier": "urgent",
+    "code": "si_endorsed",
+    "state": "acknowledged",
+    "source": "assessment",
+    "source_id": _ID.format(3),
+    "policy_version": "1.0.0",
+    "opened_at": "2026-03-02T17:00:00Z",
+    "acknowledge_by": "2026-03-02T18:00:00Z",
+    "contact_by": "2026-03-03T07:00:00Z",
+    "acknowledged_at": "2026-03-02T17:04:00Z",
+    "acknowledged_by": _ID.format(4),
+}
+_STEPS: Final[list[JsonValue]] = [
+    {
+        "id": _ID.format(5),
+        "kind": "opened",
+        "actor_id": _ID.format(6),
+        "note": None,
+        "disposition": None,
+        "at": "2026-03-02T17:00:00Z",
+    },
+    {
+        "id": _ID.format(7),
+        "kind": "acknowledged",
+        "actor_id": _ID.format(4),
+        "note": "Calling now, from the evening line.",
+        "disposition": None,
+        "at": "2026-03-02T17:04:00Z",
+    },
+]
 
 
 class AlertNote(Schema):
@@ -28,6 +76,8 @@ class DispositionCreate(Schema):
     The risk is a clinician's formulation; `unknown` is no answer here.
     """
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_DISPOSITION]})
+
     assessment: Annotated[LongText, Field(description="The tool that was used, or a narrative.")]
     risk: RiskLevel
     rationale: LongText
@@ -38,27 +88,11 @@ class DispositionCreate(Schema):
     told: Annotated[LongText, Field(description="Who was told, and on what legal basis.")]
     next_check_due_at: Instant
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "assessment": "Structured interview by phone, 20 minutes.",
-                    "risk": "low",
-                    "rationale": "Passive thoughts without plan, means or intent.",
-                    "protective_factors": "Lives with a sister; wants to finish the program.",
-                    "is_means_safety_discussed": True,
-                    "is_safety_plan_reviewed": True,
-                    "decision": "increase_contact",
-                    "told": "The supervisor, as part of treatment.",
-                    "next_check_due_at": "2026-03-03T17:00:00Z",
-                }
-            ]
-        }
-    )
-
 
 class DispositionRead(ReadSchema):
     """How a clinician answered an alert."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_DISPOSITION]})
 
     assessment: str
     risk: RiskLevel
@@ -85,6 +119,8 @@ class AlertStepRead(ReadSchema):
 class AlertSummary(ReadSchema):
     """A safety concern with its clock."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_ALERT]})
+
     id: UUID
     version: int
     participant_id: UUID
@@ -107,6 +143,10 @@ class AlertPage(Page[AlertSummary]):
 
 class AlertRead(AlertSummary):
     """An alert with everything that happened to it, in order."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{**_ALERT, "excerpt": None, "steps": _STEPS}]}
+    )
 
     excerpt: str | None
     steps: list[AlertStepRead]

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 from enum import StrEnum, unique
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 from pydantic import (
@@ -13,6 +13,7 @@ from pydantic import (
     Tag,
     WithJsonSchema,
 )
+from pydantic.config import JsonDict
 
 from app.core.problems.validation import explain
 from app.domain.crisis import ContactMode
@@ -23,6 +24,45 @@ from app.schemas.instruments import Number
 from app.schemas.types import Code, Flag, Instant, LongText, Slug
 
 explain({"answer_type": "A number, a text, true or false, or null is needed."})
+
+
+_ID: Final = "019a7f3e-4c1b-7d52-9e64-2b8f0c6a1d{:02x}"
+_ASSESSMENT: Final[JsonDict] = {
+    "id": _ID.format(1),
+    "version": 4,
+    "participant_id": _ID.format(2),
+    "instrument_key": "gad-7",
+    "instrument_version": "1.0.0",
+    "state": "submitted",
+    "due_at": "2026-03-02T17:00:00Z",
+    "expires_at": None,
+    "submitted_at": "2026-03-02T16:20:00Z",
+    "created_at": "2026-02-27T18:00:00Z",
+    "updated_at": "2026-03-02T16:20:00Z",
+}
+_SCORE: Final[JsonDict] = {
+    "id": _ID.format(3),
+    "code": "total",
+    "value": 8,
+    "band": "mild",
+    "is_prorated": False,
+    "missing": 0,
+    "change": None,
+    "scored_at": "2026-03-02T16:20:00Z",
+}
+_ANSWERED: Final[JsonDict] = {
+    **_ASSESSMENT,
+    "answers": [{"item_id": "q1", "value": 2, "answered_at": "2026-03-02T16:18:00Z"}],
+    "result": "shown",
+    "scores": [_SCORE],
+}
+_LIFELINE: Final[JsonDict] = {
+    "key": "988",
+    "name": "988 Suicide & Crisis Lifeline",
+    "text": "Free and confidential, day and night.",
+    "is_always_open": True,
+    "contacts": [{"mode": "call", "to": "988", "body": None, "label": None}],
+}
 
 
 def _kind(value: object) -> str | None:
@@ -161,6 +201,8 @@ class ScoreRead(ReadSchema):
 class AssessmentSummary(ReadSchema):
     """One administration of an instrument, as much of it as a list needs."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_ASSESSMENT]})
+
     id: UUID
     version: int
     participant_id: UUID
@@ -180,6 +222,8 @@ class AssessmentPage(Page[AssessmentSummary]):
 
 class AssessmentRead(AssessmentSummary):
     """One administration, with its answers and what was computed from them."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_ANSWERED]})
 
     answers: list[AnswerRead]
     result: ResultState
@@ -207,6 +251,10 @@ class CrisisResourceRead(ReadSchema):
 
 class AssessmentSaved(AssessmentRead):
     """An assessment after answers were saved, with help when one of them asks for it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{**_ANSWERED, "crisis_resources": [_LIFELINE]}]}
+    )
 
     crisis_resources: Annotated[
         list[CrisisResourceRead],

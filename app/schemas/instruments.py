@@ -4,9 +4,10 @@ Flags and gates stay behind the API: which answer raises a concern is no part of
 """
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, JsonValue, PlainSerializer
+from pydantic import ConfigDict, Field, JsonValue, PlainSerializer
+from pydantic.config import JsonDict
 
 from app.domain.instruments import Direction, ItemType
 from app.domain.instruments.definitions import Informant
@@ -17,6 +18,58 @@ def _plain(value: Decimal) -> int | float:
     return int(value) if value == value.to_integral_value() else float(value)
 
 
+_SUMMARY: Final[JsonDict] = {
+    "key": "rulers",
+    "version": "1.0.0",
+    "title": "Readiness rulers",
+    "language": "en-US",
+    "is_validated": False,
+    "label": "Not a validated instrument.",
+    "informant": "self",
+    "audience_result": "participant_after_review",
+}
+_INSTRUMENT: Final[JsonDict] = {
+    **_SUMMARY,
+    "license": {
+        "position": "Written for this project; the project's license applies.",
+        "holder": "The Stepwell authors",
+        "attribution": "Written for Stepwell. Not a validated instrument.",
+        "notices": ["Not a validated instrument."],
+    },
+    "instruction": "Choose a number from 0 (not at all) to 10 (completely).",
+    "stem": "",
+    "time_frame": None,
+    "minimum_age": None,
+    "maximum_age": None,
+    "items": [
+        {
+            "id": "confidence",
+            "text": "How confident are you that you could make that change?",
+            "type": "integer",
+            "options": [],
+            "minimum": 0,
+            "maximum": 10,
+            "unit": None,
+            "max_length": 2000,
+            "pattern": None,
+            "is_required": True,
+            "answered_by": "self",
+            "visible_when": None,
+            "loinc": None,
+        }
+    ],
+    "scores": [
+        {
+            "code": "confidence_ruler",
+            "minimum": 0,
+            "maximum": 10,
+            "direction": "higher_better",
+            "bands": [{"code": "action", "label": "Action", "minimum": 9, "maximum": 10}],
+            "loinc": None,
+        }
+    ],
+    "loinc": None,
+}
 Number = Annotated[Decimal, PlainSerializer(_plain, return_type=int | float)]
 """An exact figure, which leaves as a JSON number: 12, not "12.0000"."""
 
@@ -82,6 +135,8 @@ class ScoreDefinitionRead(ReadSchema):
 class InstrumentSummary(ReadSchema):
     """As much of an instrument as a list needs."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_SUMMARY]})
+
     key: str
     version: str
     title: str
@@ -100,6 +155,8 @@ class InstrumentPage(Page[InstrumentSummary]):
 
 class InstrumentRead(InstrumentSummary):
     """One version of a questionnaire."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_INSTRUMENT]})
 
     license: LicenseRead
     instruction: str

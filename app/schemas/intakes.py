@@ -1,15 +1,64 @@
 """Intakes as they cross the wire: what the policy suggests and why, and what a human decides."""
 
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
 from app.domain.criteria import Axis, Outcome
 from app.domain.intake import DecisionValue, IntakeState
 from app.domain.recommendation import Commitment, Severity, Verdict, VirtualAbility
 from app.schemas.base import Page, ReadSchema, Schema
 from app.schemas.types import Code, Date, Flag, Instant, LongText
+
+_ID: Final = "019a7f3e-4c1b-7d52-9e64-2b8f0c6a1d{:02x}"
+_INTAKE: Final[JsonDict] = {
+    "id": _ID.format(1),
+    "version": 3,
+    "participant_id": _ID.format(2),
+    "program_id": _ID.format(3),
+    "referral_id": _ID.format(4),
+    "state": "decided",
+    "created_at": "2026-02-24T18:00:00Z",
+    "updated_at": "2026-02-27T18:10:00Z",
+}
+_RECOMMENDATION: Final[JsonDict] = {
+    "id": _ID.format(5),
+    "policy": "admission-default",
+    "policy_version": "1.0.0",
+    "verdict": "admit",
+    "axes": {"severity": "iop_range", "commitment": "ready", "virtual_ability": "able"},
+    "criteria": [
+        {
+            "code": "commitment_ruler",
+            "axis": "commitment",
+            "outcome": "met",
+            "reason": "Readiness to attend is 7 or more.",
+            "is_required": True,
+            "is_overridable": True,
+            "evidence": [_ID.format(6)],
+        }
+    ],
+    "made_by": _ID.format(7),
+    "made_at": "2026-02-27T18:00:00Z",
+}
+_DECISION: Final[JsonDict] = {
+    "id": _ID.format(8),
+    "recommendation_id": _ID.format(5),
+    "outcome": "admit_iop",
+    "agrees_with_recommendation": True,
+    "rationale": "Moderate depression, wants to begin, safe at home.",
+    "override_reason": None,
+    "decided_by": _ID.format(9),
+    "decided_at": "2026-02-27T18:10:00Z",
+}
+_DECIDED: Final[JsonDict] = {
+    **_INTAKE,
+    "recommendation": _RECOMMENDATION,
+    "decision": _DECISION,
+    "enrollment_id": _ID.format(10),
+}
 
 
 class Attestation(Schema):
@@ -99,6 +148,8 @@ class CriterionRead(ReadSchema):
 class RecommendationRead(ReadSchema):
     """What the policy suggests, in the version that suggested it. Never what is decided."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_RECOMMENDATION]})
+
     id: UUID
     policy: str
     policy_version: str
@@ -111,6 +162,8 @@ class RecommendationRead(ReadSchema):
 
 class DecisionRead(ReadSchema):
     """What a licensed human decided."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_DECISION]})
 
     id: UUID
     recommendation_id: UUID
@@ -126,6 +179,8 @@ class DecisionRead(ReadSchema):
 
 class IntakeSummary(ReadSchema):
     """As much of an intake as a list needs."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_INTAKE]})
 
     id: UUID
     version: int
@@ -143,6 +198,8 @@ class IntakePage(Page[IntakeSummary]):
 
 class IntakeRead(IntakeSummary):
     """The admission process of one referral, with what was last suggested and last decided."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_DECIDED]})
 
     recommendation: RecommendationRead | None
     decision: DecisionRead | None
