@@ -11,6 +11,8 @@ from app import contract
 from app.core import edge, problems
 from app.core.database import Connections
 from app.core.pagination import CursorCodec
+from app.realtime.bus import bus_for
+from app.realtime.hub import Hub
 from app.routers import (
     alerts,
     assessments,
@@ -28,6 +30,8 @@ from app.routers import (
     organization,
     participants,
     programs,
+    realtime,
+    rooms,
     series,
     sessions,
     staff,
@@ -60,6 +64,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     participants.referrals,
     participants.routes,
     programs.routes,
+    realtime.routes,
+    rooms.routes,
     series.routes,
     sessions.routes,
     staff.routes,
@@ -104,7 +110,13 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     app.state.runtime = runtime
     app.state.has_started = app.state.is_draining = False
-    app.state.drain = _nothing_to_drain
+    hub = Hub(
+        runtime,
+        bus_for(runtime.connections, settings.nats_url),
+        most_lines=settings.max_sockets,
+    )
+    app.state.hub = hub
+    app.state.drain = hub.drain
     _mount(app, (*ROUTERS, *(() if settings.is_production else (docs.routes,))))
     contract.install(app)
     problems.install(app)
@@ -131,14 +143,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         if findings := await catalogue.check(lane.connection):
             raise Misconfigured(findings)
     app.state.has_started = True
+    hub: Hub = app.state.hub
     try:
-        yield
+        async with hub.running():
+            yield
     finally:
         await runtime.connections.close()
-
-
-async def _nothing_to_drain() -> None:
-    """What is drained at the end of a process without sockets."""
 
 
 def _edge_config(settings: Settings) -> edge.EdgeConfig:
