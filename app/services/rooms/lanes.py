@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
+from app.core import clock
 from app.core.database import Lane, LaneTransaction, connection_lost
 from app.runtime import Runtime
 
@@ -12,6 +14,9 @@ _ENTER: Final = (
     "select set_config('stepwell.organization_id', $1, true),"
     " set_config('stepwell.account_id', '', true)"
 )
+
+
+_OFFSET: Final = "select clock_offset from organization"
 
 
 @asynccontextmanager
@@ -31,6 +36,12 @@ async def entered(runtime: Runtime, organization_id: UUID | None) -> AsyncIterat
         await transaction.roll_back(error)
         raise
     await transaction.commit()
+
+
+async def keep_organization_time(lane: Lane) -> None:
+    """Let `clock.now()` be the organization's, as a request's first statement would."""
+    offset: timedelta | None = await lane.connection.fetchval(_OFFSET)
+    clock.set_organization_offset(offset or clock.ZERO)
 
 
 async def _begin(runtime: Runtime, organization_id: UUID | None) -> LaneTransaction:

@@ -42,7 +42,10 @@ _ELSEWHERE: Final = """
     )
 """
 _REFRESH: Final = "update presence set expires_at = $2 where id = any ($1::uuid[])"
-_EXPIRE: Final = "delete from presence where expires_at <= $1 returning room_id, member_id"
+_EXPIRED: Final = """
+    select id, expires_at from presence where expires_at <= $1 order by id
+    for update skip locked
+"""
 _PRESENT: Final = """
     select distinct on (m.id) m.id, m.alias, m.role
     from presence p join room_member m on m.id = p.member_id
@@ -91,11 +94,15 @@ async def leave(lane: Lane, presence_ids: Collection[UUID], at: datetime) -> Non
 
 
 async def refresh(lane: Lane, presence_ids: Collection[UUID]) -> None:
-    """Prolong the presences of this process, and show who left without a word."""
+    """Prolong the presences of a process, and end those of a process that died.
+
+    Those ended with their last heartbeat, at the organization's time.
+    """
     now = clock.wall()
     await lane.connection.execute(_REFRESH, list(presence_ids), now + LIFE)
-    for row in await lane.connection.fetch(_EXPIRE, now):
-        await tell(lane, row["room_id"], row["member_id"], "absent")
+    for row in await lane.connection.fetch(_EXPIRED, now):
+        silent_for = now - (row["expires_at"] - LIFE)
+        await leave(lane, [row["id"]], clock.now() - silent_for)
 
 
 async def tell(lane: Lane, room_id: UUID, member_id: UUID, state: State) -> None:
