@@ -228,7 +228,7 @@ async def test_an_alert_is_seen_assessed_answered_and_closed(make: Make) -> None
     assert [each["kind"] for each in steps] == [
         "opened",
         "acknowledged",
-        "assessing",
+        "assessed",
         "dispositioned",
         "closed",
     ]
@@ -239,7 +239,7 @@ async def test_an_alert_is_seen_assessed_answered_and_closed(make: Make) -> None
     assert await events_of(make, alert["id"]) == [
         "alert.opened",
         "alert.acknowledged",
-        "alert.assessing",
+        "alert.assessed",
         "alert.dispositioned",
         "alert.closed",
     ]

@@ -18,7 +18,6 @@ from app.core.problems import Conflict, FieldError, Invalid
 from app.domain.alerts import (
     ALERT_MACHINE,
     AlertAction,
-    AlertState,
     Disposition,
     disposition_gaps,
     may_close,
@@ -32,7 +31,7 @@ from app.security import audit, seals
 from app.security.permissions import Permission
 from app.security.principal import Principal
 from app.services.alerts.opening import add_step
-from app.services.alerts.reading import STEP, TABLE, columns, composed, get_alert
+from app.services.alerts.reading import DONE, STEP, TABLE, columns, composed, get_alert
 
 
 class AlertStateConflict(Conflict):
@@ -57,7 +56,7 @@ async def acknowledge(
     alert = await _advance(db, principal, alert_id, AlertAction.ACKNOWLEDGE)
     alert.acknowledged_at = clock.now()
     alert.acknowledged_by = principal.account_id
-    return await _step(db, alert, request.note)
+    return await _step(db, alert, AlertAction.ACKNOWLEDGE, request.note)
 
 
 async def assess(
@@ -65,7 +64,7 @@ async def assess(
 ) -> AlertRead:
     """Say that the participant is being assessed. Raises NotFound or AlertStateConflict."""
     alert = await _advance(db, principal, alert_id, AlertAction.ASSESS)
-    return await _step(db, alert, request.note)
+    return await _step(db, alert, AlertAction.ASSESS, request.note)
 
 
 async def disposition(
@@ -79,7 +78,7 @@ async def disposition(
     gaps = disposition_gaps(Disposition(**dict(request)))
     if gaps:
         raise Invalid(errors=[FieldError(f"/{gap}", "not_recorded") for gap in gaps])
-    return await _step(db, alert, request.model_dump_json())
+    return await _step(db, alert, AlertAction.DISPOSITION, request.model_dump_json())
 
 
 async def close(
@@ -91,7 +90,7 @@ async def close(
     is_signed = StaffRole.SUPERVISOR in principal.roles and answered_by != principal.account_id
     if not may_close(risk, is_supervisor_signed=is_signed):
         raise SupervisorNeeded
-    return await _step(db, alert, request.note)
+    return await _step(db, alert, AlertAction.CLOSE, request.note)
 
 
 async def _advance(
@@ -106,13 +105,14 @@ async def _advance(
     return alert
 
 
-async def _step(db: AsyncSession, alert: Alert, note: str | None) -> AlertRead:
-    """Keep what was done under the word of the state that it led to."""
+async def _step(db: AsyncSession, alert: Alert, action: AlertAction, note: str | None) -> AlertRead:
+    """Keep what was done, and tell it, under one word."""
+    kind = DONE[action]
     now = clock.now()
     step_id = new_id()
     key = await seals.participant_key(db, alert.participant_id)
     blob = seals.sealed(key, STEP, step_id, note=note)["note"]
-    add_step(db, alert, alert.state, now, step_id=step_id, note=blob)
+    add_step(db, alert, kind, now, step_id=step_id, note=blob)
     alert.updated_at = now
     await db.flush()
     await audit.record(
@@ -126,7 +126,7 @@ async def _step(db: AsyncSession, alert: Alert, note: str | None) -> AlertRead:
     )
     await events.record(
         db,
-        f"alert.{alert.state.value}",
+        f"alert.{kind}",
         alert.id,
         participant_id=alert.participant_id,
         version=alert.version,
@@ -139,7 +139,7 @@ async def _formulation(db: AsyncSession, alert: Alert) -> tuple[RiskLevel, UUID 
     step = (
         await db.scalars(
             select(AlertStep)
-            .where(AlertStep.alert_id == alert.id, AlertStep.kind == AlertState.DISPOSITIONED)
+            .where(AlertStep.alert_id == alert.id, AlertStep.kind == DONE[AlertAction.DISPOSITION])
             .order_by(AlertStep.at.desc(), AlertStep.id.desc())
             .limit(1)
         )

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
@@ -22,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.database import Handle, Lane, Query, in_lane
 from app.core.problems import NotFound
-from app.domain.alerts import CLOCK_RUNS, AlertState
+from app.domain.alerts import CLOCK_RUNS, AlertAction, AlertState
 from app.models.alerts import Alert, AlertStep
 from app.schemas.alerts import AlertRead, AlertStepRead, AlertSummary, DispositionRead
 from app.security import audit, seals
@@ -32,6 +33,16 @@ from app.security.principal import Principal, Reach
 
 TABLE: Final = "alert"
 STEP: Final = "alert_step"
+DONE: Final[Mapping[AlertAction, str]] = MappingProxyType(
+    {
+        AlertAction.ACKNOWLEDGE: "acknowledged",
+        AlertAction.ASSESS: "assessed",
+        AlertAction.DISPOSITION: "dispositioned",
+        AlertAction.CLOSE: "closed",
+    }
+)
+"""What a step is called once it was taken, in its row and in its event."""
+
 Place = tuple[int, datetime, UUID]
 """Where an alert stands in the list: how much it waits, by when, and which it is."""
 
@@ -174,7 +185,7 @@ def _rank_column() -> ColumnElement[int]:
 
 def _step_read(keys: seals.Keys, row: asyncpg.Record) -> AlertStepRead:
     text = seals.opened(keys, STEP, row, "note")["note"]
-    is_disposition = row["kind"] == AlertState.DISPOSITIONED
+    is_disposition = row["kind"] == DONE[AlertAction.DISPOSITION]
     disposition = (
         DispositionRead.model_validate(json.loads(text))
         if is_disposition and text is not None
