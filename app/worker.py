@@ -16,7 +16,7 @@ import asyncpg
 from sqlalchemy.util import greenlet_spawn
 
 from app.core import logging
-from app.jobs import alert_clocks, cleanup, notifications, sequencer
+from app.jobs import alert_clocks, cleanup, horizon, notifications, sequencer
 from app.jobs.supervision import GivenUp, Loop, Supervisor
 from app.jobs.workplace import Workplace
 from app.settings import Settings
@@ -30,6 +30,7 @@ PARENT: Final = "STEPWELL_PARENT_PID"
 _EVENTS_EVERY: Final = 1.0
 _DELIVERIES_EVERY: Final = 1.0
 _ALERT_CLOCKS_EVERY: Final = 2.0
+_HORIZON_EVERY: Final = 5.0
 _NOTIFICATIONS_EVERY: Final = 2.0
 _CLEANUP_EVERY: Final = 300.0
 _PARENT_EVERY: Final = 1.0
@@ -75,6 +76,7 @@ def _loops(place: Workplace, courier: Courier, supervisor: Supervisor) -> Sequen
         events,
         deliveries,
         Loop("alert_clocks", lambda: place.in_each(alert_clocks.run), _ALERT_CLOCKS_EVERY),
+        Loop("horizon", lambda: place.in_each(horizon.run), _HORIZON_EVERY),
         Loop(
             "notifications",
             lambda: notifications.send_due(place, sender),

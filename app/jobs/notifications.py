@@ -75,9 +75,10 @@ class FileSender:
 class SmtpSender:
     """Hands messages to a mail server, over TLS from the first byte or before the first login."""
 
-    def __init__(self, url: str, sender: str) -> None:
+    def __init__(self, url: str, sender: str, *, tls: ssl.SSLContext | None = None) -> None:
         self._url = urlsplit(url)
         self._sender = sender
+        self._tls = tls or ssl.create_default_context()
 
     async def send(self, message: Message) -> None:
         """Hand one message over; the standard library's client runs in a thread."""
@@ -97,13 +98,13 @@ class SmtpSender:
             server.send_message(mail)
 
     def _connect(self) -> smtplib.SMTP:
-        host, context = self._url.hostname or "localhost", ssl.create_default_context()
+        host = self._url.hostname or "localhost"
         if self._url.scheme == "smtps":
             return smtplib.SMTP_SSL(
-                host, self._url.port or 465, timeout=SMTP_TIMEOUT_SECONDS, context=context
+                host, self._url.port or 465, timeout=SMTP_TIMEOUT_SECONDS, context=self._tls
             )
         server = smtplib.SMTP(host, self._url.port or 587, timeout=SMTP_TIMEOUT_SECONDS)
-        server.starttls(context=context)
+        server.starttls(context=self._tls)
         return server
 
 

@@ -67,10 +67,12 @@ class Supervisor:
         loops: Sequence[Loop],
         *,
         monotonic: Callable[[], float] = clock.monotonic,
+        first_pause_seconds: float = FIRST_PAUSE_SECONDS,
         drain_seconds: float = DRAIN_SECONDS,
     ) -> None:
         self.loops = loops
         self._monotonic = monotonic
+        self._first_pause_seconds = first_pause_seconds
         self._drain_seconds = drain_seconds
         self.stopping = asyncio.Event()
 
@@ -98,7 +100,7 @@ class Supervisor:
 
     async def _keep(self, loop: Loop) -> None:
         failures: deque[float] = deque(maxlen=FAILURES)
-        pause = FIRST_PAUSE_SECONDS
+        pause = self._first_pause_seconds
         while not self.stopping.is_set():
             try:
                 has_more = await _uninterrupted(loop)
@@ -112,7 +114,7 @@ class Supervisor:
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
                 continue
             JOBS.labels(loop.name, "done").inc()
-            pause = FIRST_PAUSE_SECONDS
+            pause = self._first_pause_seconds
             if not has_more and not self.stopping.is_set():
                 await loop.rest(loop.every)
 

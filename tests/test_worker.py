@@ -1,0 +1,502 @@
+"""The worker: its loops are kept alive, and what they do is done once."""
+
+import asyncio
+import os
+import signal
+import ssl
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import asyncpg
+import pytest
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import events, notifications, worker
+from app.core import clock, embedded
+from app.core.ids import new_id
+from app.domain.roles import StaffRole
+from app.jobs import cleanup, sequencer
+from app.jobs import notifications as sending
+from app.jobs.supervision import FAILURES, GivenUp, Loop, Supervisor
+from app.jobs.workplace import Workplace
+from app.models.accounts import Account, AccountState, Notification
+from app.models.idempotency import StoredAnswer
+from app.models.rooms import RealtimeTicket
+from app.notifications import Template
+from app.settings import Misconfigured, Settings
+from tests.factories import Make, Person
+from tests.webhooks.receivers import Authority
+from tests.working import workplace
+
+PATIENCE = 30
+
+
+@pytest.fixture
+async def place(server: embedded.EmbeddedServer, settings: Settings) -> AsyncIterator[Workplace]:
+    async with workplace(server, settings) as place:
+        yield place
+
+
+class Steps:
+    """A step that does something else each time, and says when all of it is done."""
+
+    def __init__(self, *actions: Callable[[], Awaitable[object]]) -> None:
+        self._actions = list(actions)
+        self.done = asyncio.Event()
+        self.count = 0
+
+    async def __call__(self) -> bool:
+        self.count += 1
+        if self._actions:
+            await self._actions.pop(0)()
+        else:
+            self.done.set()
+        return False
+
+
+async def fail() -> None:
+    raise RuntimeError
+
+
+async def be_killed() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+
+
+async def supervised(supervisor: Supervisor, until: asyncio.Event) -> None:
+    running = asyncio.create_task(supervisor.run())
+    waiting = asyncio.create_task(until.wait())
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
+        supervisor.stop()
+        await running
+    assert waiting.done()
+
+
+@pytest.mark.parametrize("mishap", [fail, be_killed])
+async def test_rel_06_a_loop_goes_on_after_a_mishap(
+    mishap: Callable[[], Awaitable[object]],
+) -> None:
+    steps, others = Steps(mishap, mishap), Steps()
+    loops = [Loop("steps", steps, 0), Loop("others", others, 60)]
+
+    await supervised(Supervisor(loops, first_pause_seconds=0), steps.done)
+
+    assert steps.count >= 3
+    assert others.count == 1
+
+
+@pytest.mark.parametrize("mishap", [fail, be_killed])
+async def test_rel_06_a_critical_loop_that_keeps_failing_ends_the_process(
+    mishap: Callable[[], Awaitable[object]],
+) -> None:
+    steps = Steps(*[mishap] * FAILURES)
+    supervisor = Supervisor(
+        [Loop("steps", steps, 0), Loop("others", Steps(), 60)], first_pause_seconds=0
+    )
+
+    with pytest.raises(GivenUp) as given_up:
+        await asyncio.wait_for(supervisor.run(), PATIENCE)
+
+    assert given_up.value.job == "steps"
+    assert steps.count == FAILURES
+
+
+async def test_rel_06_failures_further_apart_are_borne() -> None:
+    now = 0.0
+
+    def monotonic() -> float:
+        nonlocal now
+        now += 20  # so that five failures take more than a minute
+        return now
+
+    steps = Steps(*[fail] * (FAILURES + 2))
+
+    await supervised(
+        Supervisor([Loop("steps", steps, 0)], monotonic=monotonic, first_pause_seconds=0),
+        steps.done,
+    )
+
+    assert steps.count == FAILURES + 3
+
+
+async def test_rel_06_a_loop_of_less_importance_is_never_given_up() -> None:
+    steps = Steps(*[fail] * FAILURES * 2)
+    loop = Loop("steps", steps, 0, is_critical=False)
+
+    await supervised(Supervisor([loop], first_pause_seconds=0), steps.done)
+
+    assert steps.count == FAILURES * 2 + 1
+
+
+async def test_stopping_lets_a_step_finish() -> None:
+    began, goes_on, finished = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def step() -> bool:
+        began.set()
+        await goes_on.wait()
+        finished.set()
+        return True
+
+    supervisor = Supervisor([Loop("steps", step, 0)])
+    running = asyncio.create_task(supervisor.run())
+    await began.wait()
+    supervisor.stop()
+    goes_on.set()
+    await asyncio.wait_for(running, PATIENCE)
+
+    assert finished.is_set()
+
+
+async def test_stopping_does_not_wait_for_ever() -> None:
+    began = asyncio.Event()
+
+    async def step() -> bool:
+        began.set()
+        await asyncio.Event().wait()
+        return True
+
+    await supervised(Supervisor([Loop("steps", step, 0)], drain_seconds=0), began)
+
+
+async def _nothing() -> None:
+    """A step with nothing to do."""
+
+
+async def test_a_loop_wakes_early_when_there_is_something_to_do() -> None:
+    steps = Steps(_nothing)
+    loop = Loop("steps", steps, 3600)
+    running = asyncio.create_task(supervised(Supervisor([loop]), steps.done))
+
+    loop.wake.set()
+
+    await asyncio.wait_for(running, PATIENCE)
+
+
+async def test_one_organizations_failure_keeps_no_other_waiting(
+    make: Make, place: Workplace
+) -> None:
+    other = await Make.organization(make.app, make.runtime)
+    reached = set()
+
+    async def work(db: AsyncSession) -> None:
+        reached.add(db.info["organization_id"])
+        if db.info["organization_id"] == make.organization_id:
+            raise RuntimeError
+
+    with pytest.raises(ExceptionGroup) as failures:
+        await place.in_each(work)
+
+    assert {make.organization_id, other.organization_id} <= reached
+    assert len(failures.value.exceptions) == 1
+
+
+async def test_jobs_live_at_the_organizations_time(make: Make, place: Workplace) -> None:
+    administrator = await make.staff(StaffRole.ADMINISTRATOR)
+    await administrator.post("/v1/clock", json={"advance": 24 * 60})
+
+    async with place.enter(make.organization_id):
+        inside = clock.now()
+
+    assert timedelta(hours=23) < inside - clock.now() < timedelta(hours=25)
+
+
+# The process
+
+
+@asynccontextmanager
+async def process(
+    server: embedded.EmbeddedServer, settings: Settings, **environment: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`stepwell worker`, as an operator starts it."""
+    started = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "app",
+        "worker",
+        env={
+            **os.environ,
+            "STEPWELL_WORKER_DATABASE_URL": server.url(role="stepwell_worker"),
+            "STEPWELL_DATA_DIR": str(settings.data_dir),
+            **environment,
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield started
+    finally:
+        if started.returncode is None:
+            started.kill()
+        await started.communicate()
+
+
+@asynccontextmanager
+async def positions(
+    server: embedded.EmbeddedServer, make: Make
+) -> AsyncIterator[asyncio.Queue[int]]:
+    """The positions of an organization as they are given."""
+    given: asyncio.Queue[int] = asyncio.Queue()
+
+    def hear(_connection: object, _pid: int, _channel: str, payload: object) -> None:
+        organization, _, position = str(payload).partition(":")
+        if organization == str(make.organization_id):
+            given.put_nowait(int(position))
+
+    connection = await asyncpg.connect(
+        host=str(server.socket_dir), user="postgres", database="stepwell"
+    )
+    await connection.add_listener(sequencer.CHANNEL, hear)
+    try:
+        yield given
+    finally:
+        await connection.close()
+
+
+async def test_rel_06_the_worker_survives_the_loss_of_all_its_connections(
+    make: Make, server: embedded.EmbeddedServer, settings: Settings
+) -> None:
+    killer = await asyncpg.connect(host=str(server.socket_dir), user="postgres")
+    async with (
+        positions(server, make) as given,
+        process(server, settings) as running,
+        asyncio.timeout(PATIENCE),
+    ):
+        async with make.transaction() as db:
+            await events.record(db, "plan.signed", new_id())
+        first = await given.get()
+        killed = await killer.fetchval(
+            "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+            " where usename = 'stepwell_worker'"
+        )
+        async with make.transaction() as db:
+            await events.record(db, "plan.signed", new_id())
+        second = await given.get()
+        running.send_signal(signal.SIGTERM)
+        status = await running.wait()
+    await killer.close()
+
+    assert killed > 0
+    assert (first, second, status) == (1, 2, 0)
+
+
+async def test_the_worker_ends_with_its_parent(
+    server: embedded.EmbeddedServer, settings: Settings
+) -> None:
+    async with process(server, settings, STEPWELL_PARENT_PID="1") as orphan:
+        status = await asyncio.wait_for(orphan.wait(), PATIENCE)
+
+    assert status == 0
+
+
+async def test_the_worker_says_what_it_misses() -> None:
+    with pytest.raises(Misconfigured, match="STEPWELL_WORKER_DATABASE_URL"):
+        await worker.run(Settings(worker_database_url=None))
+
+
+# Notifications
+
+
+class Recorder:
+    """A sender that keeps what it is given, or refuses it."""
+
+    def __init__(self, *, refuses: bool = False) -> None:
+        self.messages: list[sending.Message] = []
+        self._refuses = refuses
+
+    async def send(self, message: sending.Message) -> None:
+        self.messages.append(message)
+        if self._refuses:
+            raise sending.NotSent
+
+    def to(self, address: str) -> list[sending.Message]:
+        return [message for message in self.messages if message.to == address]
+
+
+async def queue(make: Make, person: Person, template: Template, secret: str | None = None) -> str:
+    assert person.account_id is not None
+    async with make.transaction() as db:
+        await notifications.queue(db, person.account_id, template, secret=secret)
+    return f"{person.account_id.hex}@example.org"
+
+
+async def test_a_message_is_sent_once_and_its_secret_forgotten(
+    make: Make, place: Workplace
+) -> None:
+    address = await queue(make, await make.staff(), Template.INVITATION, "the-secret")
+    one, two = Recorder(), Recorder()
+
+    await asyncio.gather(sending.send_due(place, one), sending.send_due(place, two))
+    await sending.send_due(place, one)
+
+    [message] = one.to(address) + two.to(address)
+    assert "the-secret" in message.text
+    async with make.transaction() as db:
+        [row] = await db.scalars(select(Notification))
+    assert row.sent_at is not None
+    assert row.secret is None
+
+
+async def test_a_message_that_was_not_taken_is_sent_later(make: Make, place: Workplace) -> None:
+    address = await queue(make, await make.staff(), Template.PASSWORD_CHANGED)
+    refusing, taking = Recorder(refuses=True), Recorder()
+
+    await sending.send_due(place, refusing)
+    await sending.send_due(place, taking)
+    too_early = taking.to(address)
+    clock.shift_process(sending.LEASE)
+    try:
+        await sending.send_due(place, taking)
+    finally:
+        clock.shift_process(-sending.LEASE)
+
+    assert too_early == []
+    assert len(refusing.to(address)) == len(taking.to(address)) == 1
+
+
+async def test_a_disabled_account_gets_no_message(make: Make, place: Workplace) -> None:
+    person = await make.staff()
+    address = await queue(make, person, Template.SIGN_IN_ENDED)
+    async with make.transaction() as db:
+        await db.execute(
+            update(Account)
+            .where(Account.id == person.account_id)
+            .values(state=AccountState.DISABLED)
+        )
+    recorder = Recorder()
+
+    await sending.send_due(place, recorder)
+
+    assert recorder.to(address) == []
+
+
+@pytest.mark.parametrize("template", list(Template))
+async def test_every_template_has_words(make: Make, place: Workplace, template: Template) -> None:
+    address = await queue(make, await make.staff(), template)
+    recorder = Recorder()
+
+    await sending.send_due(place, recorder)
+
+    [message] = recorder.to(address)
+    assert message.subject
+    assert "{" not in message.text
+
+
+async def test_files_stand_in_for_a_mail_server(tmp_path: Path) -> None:
+    sender = sending.sender_of(Settings(data_dir=tmp_path))
+    message = sending.Message(new_id(), "robin@example.org", "Subject", "Words")
+
+    await sender.send(message)
+    await sender.send(message)
+
+    [path] = (tmp_path / "outbox").iterdir()
+    assert path.read_text() == "To: robin@example.org\nSubject: Subject\n\nWords\n"
+
+
+@asynccontextmanager
+async def mail_server(tls: ssl.SSLContext) -> AsyncIterator[tuple[int, list[str]]]:
+    """Takes every message, over TLS; gives its port and the lines it was told."""
+    told: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 here\r\n")
+        is_data = False
+        while raw := await reader.readline():
+            line = raw.decode().rstrip("\r\n")
+            told.append(line)
+            if is_data and line != ".":
+                continue
+            is_data = line.upper() == "DATA"
+            is_over = line.upper() == "QUIT"
+            code = 354 if is_data else 221 if is_over else 250
+            writer.write(f"{code} said\r\n".encode())
+            if is_over:
+                break
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield server.sockets[0].getsockname()[1], told
+    finally:
+        server.close()
+
+
+async def test_a_mail_server_is_handed_the_message_over_tls(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    message = sending.Message(new_id(), "robin@example.org", "Subject", "Words")
+    async with mail_server(authority.server_context("localhost")) as (port, told):
+        sender = sending.SmtpSender(
+            f"smtps://localhost:{port}", "us@example.org", tls=authority.client_context()
+        )
+        await sender.send(message)
+
+    assert "rcpt TO:<robin@example.org>" in told
+    assert {"To: robin@example.org", "Subject: Subject", "Words"} <= set(told)
+
+
+async def test_an_unknown_mail_server_is_told_nothing(tmp_path: Path) -> None:
+    message = sending.Message(new_id(), "robin@example.org", "Subject", "Words")
+    async with mail_server(Authority(tmp_path).server_context("localhost")) as (port, told):
+        sender = sending.SmtpSender(f"smtps://localhost:{port}", "us@example.org")
+        with pytest.raises(sending.NotSent):
+            await sender.send(message)
+
+    assert told == []
+
+
+# Cleanup
+
+
+async def test_api_07_answers_are_kept_for_a_day(make: Make, place: Workplace) -> None:
+    now = clock.wall()
+    async with make.transaction() as db:
+        for age in (timedelta(hours=23), timedelta(hours=25)):
+            db.add(
+                StoredAnswer(
+                    organization_id=make.organization_id,
+                    account_id=new_id(),
+                    key=b"k" * 32,
+                    fingerprint=b"f" * 32,
+                    id=new_id(),
+                    status=201,
+                    headers={},
+                    body=None,
+                    created_at=now - age,
+                )
+            )
+
+    await cleanup.clean(place)
+
+    async with make.transaction() as db:
+        [kept] = await db.scalars(select(StoredAnswer))
+    assert kept.created_at == now - timedelta(hours=23)
+
+
+async def test_spent_tickets_go_after_a_day(make: Make, place: Workplace) -> None:
+    person = await make.staff()
+    now = clock.wall()
+    async with make.transaction() as db:
+        for age in (timedelta(hours=1), timedelta(days=2)):
+            ticket_id = new_id()
+            db.add(
+                RealtimeTicket(
+                    id=ticket_id,
+                    sign_in_id=person.sign_in_id,
+                    sign_in_version=1,
+                    digest=ticket_id.bytes * 2,
+                    scope="user/*.cruds",
+                    expires_at=now - age,
+                )
+            )
+
+    await cleanup.clean(place)
+
+    async with make.transaction() as db:
+        kept = await db.scalar(select(func.count()).select_from(RealtimeTicket))
+    assert kept == 1
