@@ -51,7 +51,7 @@ class Plan(Versioned, Tenant, Base):
     content: Mapped[Sealed]
     content_digest: Mapped[Digest]
     drafted_by: Mapped[UUID]
-    review_on: Mapped[date]
+    review_on: Mapped[date | None]
     activated_at: Mapped[datetime | None]
 
 

@@ -164,7 +164,9 @@ POLICY: Final[Mapping[Permission, Rule]] = {
     ),
     Permission.PLAN_READ: Rule("CarePlan.r", {**_CARING, PEER: NONE}, SELF),
     Permission.PLAN_DRAFT: Rule("CarePlan.c", {CLINICIAN: TEAM, PRESCRIBER: TEAM}),
-    Permission.PLAN_SIGN: Rule("CarePlan.u", {CLINICIAN: TEAM, PRESCRIBER: TEAM}, SELF),
+    Permission.PLAN_SIGN: Rule(
+        "CarePlan.u", {CLINICIAN: TEAM, PRESCRIBER: TEAM}, SELF, needs_license=True
+    ),
     Permission.GROUP_READ: Rule("Group.r", _EVERY_ROLE, MEMBER),
     Permission.GROUP_MANAGE: Rule("Group.u", {COORDINATOR: ALL, SUPERVISOR: ALL}),
     Permission.GROUP_ROSTER: Rule("Group.r", {**_LEADING, COORDINATOR: ALL, SUPERVISOR: ALL}),

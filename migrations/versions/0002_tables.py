@@ -822,7 +822,7 @@ def upgrade() -> None:
     sa.Column('content', sa.LargeBinary(), nullable=False),
     sa.Column('content_digest', sa.LargeBinary(), nullable=False),
     sa.Column('drafted_by', sa.Uuid(), nullable=False),
-    sa.Column('review_on', sa.Date(), nullable=False),
+    sa.Column('review_on', sa.Date(), nullable=True),
     sa.Column('activated_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('version', sa.Integer(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
