@@ -14,6 +14,7 @@ from app.core.pagination import CursorCodec
 from app.realtime.bus import bus_for
 from app.realtime.hub import Hub
 from app.routers import (
+    accesses,
     alerts,
     assessments,
     clock,
@@ -43,11 +44,13 @@ from app.routers.table import RouteTable
 from app.runtime import Runtime
 from app.security import catalogue, keys
 from app.security.guards import check_routes
+from app.security.rate_limits import Quota, RateLimits
 from app.security.tokens import Issuer, Verifier
 from app.security.vault import Vault
 from app.settings import Misconfigured, Settings, unsafe
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
+    accesses.routes,
     alerts.routes,
     assessments.routes,
     clock.routes,
@@ -81,13 +84,19 @@ def make_runtime(settings: Settings, database_url: str) -> Runtime:
     if findings := unsafe(settings):
         raise Misconfigured(findings)
     material = keys.load(settings)
+    connections = Connections(database_url, size=settings.pool_size)
     return Runtime(
         settings=settings,
-        connections=Connections(database_url, size=settings.pool_size),
+        connections=connections,
         vault=Vault(material.root),
         issuer=Issuer(material.ring, settings.issuer, settings.issuer),
         verifier=Verifier(material.ring, settings.issuer, settings.issuer),
         cursors=CursorCodec(material.cursor_key),
+        limits=RateLimits(
+            connections,
+            account=Quota("account", settings.account_requests),
+            network=Quota("network", settings.network_requests),
+        ),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from app.core.database import Connections
 from app.core.pagination import CursorCodec
 from app.security.acquaintances import Acquaintances
+from app.security.rate_limits import RateLimits
 from app.security.tokens import Issuer, Verifier
 from app.security.vault import Vault
 from app.settings import Settings
@@ -20,4 +21,5 @@ class Runtime:
     issuer: Issuer
     verifier: Verifier
     cursors: CursorCodec
+    limits: RateLimits
     acquaintances: Acquaintances = field(default_factory=Acquaintances)

@@ -85,6 +85,12 @@ class Settings(BaseSettings):
     request_deadline: timedelta = Field(timedelta(seconds=60), description="API-01")
     max_in_flight: int = Field(200, ge=1, description="Requests at once before 503 (REL-08)")
     max_sockets: int = Field(2000, ge=1, description="WebSockets of one process (WS-03)")
+    account_requests: int = Field(
+        600, ge=1, description="Requests a minute of one account, over all processes (API-06)"
+    )
+    network_requests: int = Field(
+        300, ge=1, description="Requests a minute of one network without a token (API-06)"
+    )
     tracing: bool = Field(
         default=False, description="OpenTelemetry traces, set up by the variables of its SDK"
     )

@@ -35,7 +35,11 @@ def server() -> Iterator[embedded.EmbeddedServer]:
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Development settings with keys of their own."""
-    return Settings(data_dir=tmp_path_factory.mktemp("keys"))
+    return Settings(
+        data_dir=tmp_path_factory.mktemp("keys"),
+        # Every test comes from one address.
+        network_requests=1_000_000,
+    )
 
 
 @pytest.fixture(scope="session")

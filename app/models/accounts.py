@@ -155,6 +155,17 @@ class Throttle(Base):
     updated_at: Mapped[datetime]
 
 
+class RateWindow(Base):
+    """How many requests of a window are spent or leased (API-06). Lost in a crash, without harm."""
+
+    __tablename__ = "rate_window"
+    __table_args__ = ({"prefixes": ["UNLOGGED"]},)
+
+    key: Mapped[Digest] = mapped_column(primary_key=True)
+    started_at: Mapped[datetime]
+    used: Mapped[int]
+
+
 class KnownDevice(Tenant, Base):
     """A device that signed in before: guesses from elsewhere do not slow it (AUTH-21)."""
 

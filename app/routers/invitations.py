@@ -10,7 +10,7 @@ from app.core.problems import NotFound, ServiceBusy, problems
 from app.routers.route import router
 from app.routers.visitors import CurrentVisitor
 from app.schemas.accounts import InvitationAccept, InvitationRead
-from app.security.guards import Database, Public, Requires
+from app.security.guards import Database, Limited, Requires
 from app.security.permissions import Permission
 from app.security.principal import Principal
 from app.services import accounts, invitations
@@ -37,7 +37,7 @@ async def invite_participant(
 @routes.post(
     "/invitations/accept",
     status_code=HTTPStatus.NO_CONTENT,
-    dependencies=[Public],
+    dependencies=[Limited],
     responses=problems(invitations.InvitationNotUsable, accounts.PasswordRefused, ServiceBusy),
 )
 async def accept_invitation(body: InvitationAccept, visitor: CurrentVisitor) -> None:

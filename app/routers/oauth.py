@@ -28,7 +28,7 @@ from app.schemas.oauth import (
     TokenRead,
     TokenRequest,
 )
-from app.security.guards import Public
+from app.security.guards import Limited
 from app.services import authorization, refresh
 from app.services.refusals import OAuthCode, OAuthError
 
@@ -127,7 +127,7 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
 
 @routes.post(
     "/challenge",
-    dependencies=[Public],
+    dependencies=[Limited],
     responses={**_REFUSALS, **problems(TooManyRequests, ServiceBusy)},
 )
 async def answer_challenge(
@@ -145,7 +145,7 @@ async def answer_challenge(
 
 @routes.post(
     "/token",
-    dependencies=[Public],
+    dependencies=[Limited],
     responses={**_REFUSALS, **problems(ServiceBusy)},
     openapi_extra=_form_of(CodeGrant, RefreshGrant),
 )
@@ -161,7 +161,7 @@ async def issue_token(
 
 @routes.post(
     "/revoke",
-    dependencies=[Public],
+    dependencies=[Limited],
     responses={**_REFUSALS, **problems(ServiceBusy)},
     openapi_extra=_form_of(RevocationRequest),
 )

@@ -40,6 +40,8 @@ class Route(APIRoute):
                     return error.response
                 raise
             await guards.commit(request)
+            if standing := guards.standing_of(request):
+                response.headers.update(standing.headers())
             return response
 
         return answer

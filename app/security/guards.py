@@ -35,6 +35,7 @@ from app.security import audit, idempotency
 from app.security.acquaintances import Acquaintance
 from app.security.permissions import POLICY, Permission
 from app.security.principal import Principal, Reach
+from app.security.rate_limits import Standing
 from app.security.tokens import AccessClaims
 
 _OPEN: Final = (
@@ -49,6 +50,7 @@ _NOT_KNOWN_ANY_MORE: Final = "SW001"
 _OPENING_NAMES: Final = ("organization", "sign_in", "version", "now", "request", "source")
 _OPENING: Final = "opening"
 _PERMISSION: Final = "permission"
+_STANDING: Final = "standing"
 _TRANSACTION: Final = "transaction"
 _REFUSALS: Final = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
 
@@ -230,9 +232,18 @@ def opening_of(request: HTTPConnection) -> Opening:
     return opening
 
 
+async def _arrive(request: Request) -> tuple[Opening, Runtime]:
+    """Who asks, within their limit. Raises Unauthenticated or TooManyRequests."""
+    runtime, opening = runtime_of(request), opening_of(request)
+    account_id = opening.claims.sub
+    standing = await runtime.limits.spend_account(account_id, clock.wall())
+    request.scope["state"][_STANDING] = standing
+    return opening, runtime
+
+
 async def get_db(request: Request) -> AsyncSession:
     """The request's transaction in the ORM's lane. Its route ends it (`app.routers.route`)."""
-    transaction = await open_command(opening_of(request), runtime_of(request))
+    transaction = await open_command(*await _arrive(request))
     request.scope["state"][_TRANSACTION] = transaction
     await idempotency.begin(request, transaction.handle)
     return transaction.handle
@@ -240,7 +251,7 @@ async def get_db(request: Request) -> AsyncSession:
 
 async def get_lane(request: Request) -> Lane:
     """The request's transaction in the driver's lane. Its route ends it."""
-    transaction = await open_lane(opening_of(request), runtime_of(request))
+    transaction = await open_lane(*await _arrive(request))
     request.scope["state"][_TRANSACTION] = transaction
     await idempotency.begin(request, transaction.lane)
     return transaction.lane
@@ -323,7 +334,20 @@ async def public() -> None:
     """Anybody may call: nothing of a participant is behind it, or a secret of its own is."""
 
 
+async def limited(request: Request) -> None:
+    """Anybody may call, but no network more often than its limit. Raises TooManyRequests."""
+    standing = await runtime_of(request).limits.spend_network(source_of(request), clock.wall())
+    request.scope["state"][_STANDING] = standing
+
+
+def standing_of(request: Request) -> Standing | None:
+    """What is left of the caller's limit, when the request was counted."""
+    standing: Standing | None = request.scope["state"].get(_STANDING)
+    return standing
+
+
 Public = Depends(public)
+Limited = Depends(limited)
 
 
 async def _record_refusal(request: Request) -> None:
@@ -375,7 +399,7 @@ def _opens(dependant: Dependant) -> bool:
 
 
 def _is_gate(call: object) -> bool:
-    return call is public or isinstance(call, Requires | RequiresInLane)
+    return call in (public, limited) or isinstance(call, Requires | RequiresInLane)
 
 
 def _calls(dependant: Dependant) -> Iterator[object]:

@@ -88,6 +88,13 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('organization_key_pkey'))
     )
     op.create_index('organization_key_active_idx', 'organization_key', ['organization_id'], unique=True, postgresql_where=sa.text("state = 'active'"))
+    op.create_table('rate_window',
+    sa.Column('key', sa.LargeBinary(), nullable=False),
+    sa.Column('started_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('used', sa.Integer(), nullable=False),
+    sa.PrimaryKeyConstraint('key', name=op.f('rate_window_pkey')),
+    prefixes=['UNLOGGED']
+    )
     op.create_table('stored_answer',
     sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
     sa.Column('account_id', sa.Uuid(), nullable=False),

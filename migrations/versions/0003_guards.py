@@ -67,6 +67,7 @@ def upgrade() -> None:
     _open_requests()
     _serve_the_worker()
     _register_clients()
+    _share_limits()
 
 
 def _guard_tables() -> None:
@@ -85,6 +86,7 @@ def _guard_tables() -> None:
     )
     for table in _SIGN_IN_TABLES:
         grant_table(table, api=("select", "insert", "update"), worker=("select", "delete"))
+    grant_table("rate_window", api=("select", "insert", "update"), worker=("select", "delete"))
     grant_table("client", api=("select",), worker=("select",))
     grant_table("alembic_version", api=("select",), worker=("select",))
 
@@ -560,6 +562,39 @@ def _serve_the_worker() -> None:
         """,
         "worker_claim_deliveries(timestamptz, interval, integer)",
         roles=("stepwell_worker",),
+    )
+
+
+def _share_limits() -> None:
+    op.execute(
+        """
+        create function lease_requests(
+            p_key bytea, p_started timestamptz, p_quota integer, p_share integer,
+            out granted integer, out used_by_all integer
+        )
+        language plpgsql
+        as $$
+        declare
+            the_window rate_window;
+        begin
+            insert into rate_window (key, started_at, used) values (p_key, p_started, 0)
+            on conflict (key) do nothing;
+            select * into the_window from rate_window where key = p_key for update;
+            if the_window.started_at < p_started then
+                the_window.started_at := p_started;
+                the_window.used := 0;
+            end if;
+            -- The nearer the limit, the smaller the lease, down to a single request.
+            granted := least(
+                p_quota - the_window.used, greatest(1, (p_quota - the_window.used) / p_share)
+            );
+            granted := greatest(0, granted);
+            used_by_all := the_window.used + granted;
+            update rate_window set started_at = the_window.started_at, used = used_by_all
+            where key = p_key;
+        end
+        $$
+        """
     )
 
 
