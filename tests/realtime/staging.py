@@ -1,14 +1,29 @@
 """Rooms for the tests of live connections: a group with its leader, and who is in it."""
 
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from uuid import UUID
+from typing import Any, Final
+from uuid import UUID, uuid4
 
 from sqlalchemy import select
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Origin, Subprotocol
 
 from app.domain.roles import StaffRole
 from app.models.rooms import RoomEntry, RoomMember
+from tests.clients.chat import ChatClient
 from tests.factories import Make, Person
-from tests.routers.scheduling import join, lead, open_group
+from tests.processes import ApiProcess
+from tests.realtime.making import assert_fits
+from tests.routers.scheduling import created, join, lead, open_group
+
+ORIGIN: Final = Origin("http://localhost:5173")
+PATIENCE: Final = 30
+"""Seconds after which a test has failed; nothing waits for them to pass."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +31,7 @@ class Stage:
     """A group's room, who leads it and who manages it."""
 
     make: Make
-    group: dict[str, str]
+    group: dict[str, Any]
     room_id: str
     leader: Person
     coordinator: Person
@@ -39,6 +54,12 @@ class Stage:
             )
         return str(found)
 
+    async def say(self, person: Person, body: str) -> dict[str, Any]:
+        """Say something by REST, which nothing slows down; the answer reads as an `ack`."""
+        message = {"client_message_id": str(uuid4()), "body": body}
+        posted = created(await person.post(f"/v1/rooms/{self.room_id}/entries", json=message))
+        return {**posted, "message_id": posted["entry_id"]}
+
     async def log(self) -> list[RoomEntry]:
         """The room's log, as the database holds it."""
         async with self.make.transaction() as db:
@@ -57,3 +78,61 @@ async def open_stage(make: Make) -> Stage:
     group = await open_group(make, coordinator)
     await lead(coordinator, group, leader)
     return Stage(make, group, group["room_id"], leader, coordinator)
+
+
+async def ticket_of(person: Person, origin: str | None = ORIGIN) -> str:
+    """A fresh ticket of somebody, for a browser at this origin."""
+    headers = {} if origin is None else {"Origin": origin}
+    issued = created(await person.post("/v1/realtime/tickets", headers=headers))
+    return str(issued["ticket"])
+
+
+def device(api: ApiProcess, person: Person) -> ChatClient:
+    """The reference client on one process, signed in as somebody; it connects again at once."""
+    return ChatClient(api.socket_url, lambda: ticket_of(person), pause=_at_once, origin=ORIGIN)
+
+
+async def _at_once(_seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def raw(
+    api: ApiProcess,
+    person: Person,
+    *offered: str,
+    **options: Any,  # noqa: ANN401 (what `connect` takes)
+) -> AsyncIterator[ClientConnection]:
+    """A socket without a client's manners."""
+    protocols = offered or ("stepwell.v1", f"stepwell.ticket.{await ticket_of(person)}")
+    async with connect(
+        options.pop("url", api.socket_url),
+        subprotocols=[Subprotocol(each) for each in protocols],
+        origin=options.pop("origin", ORIGIN),
+        compression=None,
+        proxy=None,
+        **options,
+    ) as socket:
+        yield socket
+
+
+async def ask(socket: ClientConnection, kind: str, /, **members: object) -> None:
+    await socket.send(json.dumps({"type": kind, **members}, default=str))
+
+
+async def hear(socket: ClientConnection, kind: str) -> dict[str, Any]:
+    """Take frames until one of this kind comes; each fits the published contract (WS-05)."""
+    while True:
+        frame: dict[str, Any] = json.loads(await socket.recv())
+        assert_fits(frame)
+        if frame["type"] == kind:
+            return frame
+
+
+async def close_of(socket: ClientConnection) -> tuple[int | None, str | None]:
+    """Read until the server closes, and give its code and reason."""
+    try:
+        while True:
+            await socket.recv()
+    except ConnectionClosed:
+        return socket.close_code, socket.close_reason

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from app.models.audit import AuditEvent
-from app.models.rooms import RealtimeTicket, RoomMember
+from app.models.rooms import EntryKind, RealtimeTicket, RoomMember
 from app.security import secrets
 from tests.factories import Make, Person, problem_of
 from tests.realtime.staging import Stage, open_stage
@@ -73,7 +73,7 @@ async def test_what_is_said_is_in_the_log_once(stage: Stage) -> None:
     assert [(entry["seq"], entry["body"]) for entry in said] == [
         (first["seq"], "I tried it twice.")
     ]
-    assert [row.kind for row in await stage.log()].count("message") == 1
+    assert [row.kind for row in await stage.log()].count(EntryKind.MESSAGE) == 1
 
 
 async def test_the_log_is_sealed_in_the_database(stage: Stage) -> None:
