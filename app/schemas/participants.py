@@ -4,11 +4,22 @@ from datetime import date
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import MISSING, Field
+from pydantic import MISSING, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from app.domain.roles import CareTeamRole, ReferralSource, Sensitivity
 from app.schemas.base import Page, ReadSchema, Schema
 from app.schemas.types import Date, Email, Instant, LongText, Name, Phone, StateCode, ZoneName
+
+_REFERRED: JsonDict = {
+    "given_name": "Jordan",
+    "family_name": "Reed",
+    "alias": "Blue Heron",
+    "born_on": "1994-03-09",
+    "email": "jordan@example.org",
+    "time_zone": "America/Denver",
+    "home_state": "US-CO",
+}
 
 
 class ParticipantRead(ReadSchema):
@@ -75,6 +86,14 @@ class ParticipantUpdate(Schema):
     time_zone: ZoneName | MISSING = MISSING
     home_state: StateCode | MISSING | None = MISSING
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"preferred_name": "Jo", "pronouns": "they/them", "time_zone": "America/Denver"}
+            ]
+        }
+    )
+
 
 class ReferralCreate(Schema):
     """That somebody is sent to a program, by whom and why."""
@@ -83,6 +102,19 @@ class ReferralCreate(Schema):
     source: ReferralSource
     reason: LongText | None = None
     participant: ParticipantCreate
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "program_id": "019a7f3e-4c1b-7d52-9e64-2b8f0c6a1d00",
+                    "source": "outpatient_provider",
+                    "reason": "Weekly sessions are no longer enough.",
+                    "participant": _REFERRED,
+                }
+            ]
+        }
+    )
 
 
 class ReferralRead(ReadSchema):

@@ -4,7 +4,8 @@ from datetime import date
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import MISSING, Field
+from pydantic import MISSING, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from app.domain.roles import AgeBand, LevelOfCare
 from app.schemas.base import Page, ReadSchema, Schema
@@ -13,6 +14,18 @@ from app.schemas.types import Date, Flag, Instant, Name, Slug, ZoneName
 HoursPerWeek = Annotated[
     int, Field(strict=True, ge=1, le=60, description="Clinical hours that a week should hold.")
 ]
+
+_ID = "019a7f3e-4c1b-7d52-9e64-2b8f0c6a1d00"
+_OFFERED: JsonDict = {
+    "slug": "adult-evening",
+    "name": "Adult Evening",
+    "level_of_care": "intensive_outpatient",
+    "hours_per_week": 9,
+    "is_part2": False,
+    "time_zone": "America/Denver",
+    "opens_on": "2026-03-01",
+}
+_VARIANT: JsonDict = {"slug": "adult-evening-a", "name": "Adult Evening A", "age_band": "adult"}
 
 
 class ProgramCreate(Schema):
@@ -28,6 +41,8 @@ class ProgramCreate(Schema):
     time_zone: ZoneName
     opens_on: Date
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_OFFERED]})
+
 
 class ProgramUpdate(Schema):
     """A change; what is absent stays as it is."""
@@ -35,6 +50,10 @@ class ProgramUpdate(Schema):
     name: Name | MISSING = MISSING
     hours_per_week: HoursPerWeek | MISSING = MISSING
     closes_on: Date | MISSING | None = MISSING
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "Adult Evening", "closes_on": "2027-02-28"}]}
+    )
 
 
 class ProgramRead(ReadSchema):
@@ -54,6 +73,22 @@ class ProgramRead(ReadSchema):
     created_at: Instant
     updated_at: Instant
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": _ID,
+                    "version": 1,
+                    **_OFFERED,
+                    "admission_policy": "admission-default",
+                    "closes_on": None,
+                    "created_at": "2026-02-20T17:00:00Z",
+                    "updated_at": "2026-02-20T17:00:00Z",
+                }
+            ]
+        }
+    )
+
 
 class ProgramPage(Page[ProgramRead]):
     """A page of programs."""
@@ -66,6 +101,8 @@ class TrackCreate(Schema):
     name: Name
     age_band: AgeBand = AgeBand.ADULT
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_VARIANT]})
+
 
 class TrackRead(ReadSchema):
     """A program's variant."""
@@ -76,6 +113,19 @@ class TrackRead(ReadSchema):
     slug: str
     name: str
     age_band: AgeBand
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "019a7f3e-4c1b-7d52-9e64-2b8f0c6a1d10",
+                    "version": 1,
+                    "program_id": _ID,
+                    **_VARIANT,
+                }
+            ]
+        }
+    )
 
 
 class TrackPage(Page[TrackRead]):
