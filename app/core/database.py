@@ -165,6 +165,22 @@ class Connections:
         await self.engine.dispose()
 
 
+def may_be_repeated(error: BaseException) -> bool:
+    """Whether the whole transaction may run again: it lost a race, or met a changed schema.
+
+    The database has undone it, and said so before anything became visible (REL-04).
+    """
+    cause = error.__cause__ if isinstance(error, DBAPIError) else error
+    while cause is not None and not isinstance(cause, asyncpg.PostgresError):
+        cause = cause.__cause__
+    return isinstance(
+        cause,
+        asyncpg.SerializationError
+        | asyncpg.DeadlockDetectedError
+        | asyncpg.exceptions.InvalidCachedStatementError,
+    )
+
+
 class Transaction(Protocol):
     """A transaction that somebody else ends: exactly one of the two, exactly once."""
 
