@@ -58,10 +58,10 @@ from app.models.sessions import (
 )
 from app.schemas.attendance import AttendanceLine, AttendanceRead, PresenceStatement
 from app.security import audit
-from app.security.access import COMPILED, Viewer, reach_parameters, viewer
+from app.security.access import COMPILED, Viewer, reach_parameters
 from app.security.permissions import Permission
 from app.security.principal import Principal, Reach
-from app.services.sessions import visible_sessions
+from app.services.sessions import sessions_visible_to, visible_sessions
 
 TABLE: Final = "attendance"
 _MINUTE: Final = timedelta(minutes=1)
@@ -80,7 +80,8 @@ async def read_attendance(lane: Lane, principal: Principal, session_id: UUID) ->
     Raises NotFound.
     """
     reach, parameters = principal.reach, reach_parameters(principal)
-    session = await lane.one(_session(reach), session=session_id, **parameters)
+    is_staff = principal.is_staff
+    session = await lane.one(_session(reach, is_staff=is_staff), session=session_id, **parameters)
     if session is None:
         raise NotFound
     rows = await lane.all(_evidence(reach), session=session_id, **parameters)
@@ -101,8 +102,9 @@ async def state_presence(
     had_a_place = exists().where(
         Booking.session_id == Session.id, Booking.participant_id == request.participant_id
     )
-    is_led = visible_sessions(viewer(principal), principal.reach)
-    query = select(Session.id).where(Session.id == session_id, is_led, had_a_place)
+    query = select(Session.id).where(
+        Session.id == session_id, sessions_visible_to(principal), had_a_place
+    )
     if await db.scalar(query) is None:
         raise NotFound
     now = clock.now()
@@ -183,10 +185,11 @@ async def end_presence(
 
 
 @cache
-def _session(reach: Reach) -> Query:
+def _session(reach: Reach, *, is_staff: bool) -> Query:
     return Query(
         select(Session.starts_at, Session.ends_at, Session.state).where(
-            Session.id == bindparam("session", type_=Uuid), visible_sessions(COMPILED, reach)
+            Session.id == bindparam("session", type_=Uuid),
+            visible_sessions(COMPILED, reach, is_staff=is_staff),
         )
     )
 

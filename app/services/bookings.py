@@ -1,7 +1,8 @@
 """Places in sessions: a participant's booking, a staff member's assignment.
 
 Nobody has two places at one time; exclusion constraints keep that true, whoever races
-(design, invariant 2). What is refused names the kind of conflict and the sessions asked for,
+(design, invariant 2). Locks are taken in one order everywhere: group, staff, participants,
+session, room. What is refused names the kind of conflict and the sessions asked for,
 never the other session or who else is in it.
 """
 
@@ -17,7 +18,9 @@ from app import events
 from app.core import clock
 from app.core.ids import new_id
 from app.core.problems import Conflict, constraint_problem
+from app.models.participants import Participant
 from app.models.sessions import Booking, BookingState, Session, SessionStaff, SessionState
+from app.models.staff import StaffMember
 
 _MOST_SHOWN: Final = 20
 
@@ -56,9 +59,18 @@ async def upcoming(db: AsyncSession, group_id: UUID, since: datetime) -> Sequenc
 async def participant_clashes(
     db: AsyncSession, sessions: Sequence[Session], participant_id: UUID
 ) -> list[Session]:
-    """Those of the sessions that overlap another place of the participant."""
+    """Those of the sessions that overlap another place of the participant.
+
+    The participant's row is held until the commit: two who book them at one time come one after
+    the other, where the exclusion constraint alone would let each wait for the other.
+    """
     if not sessions:
         return []
+    await db.execute(
+        select(Participant.id)
+        .where(Participant.id == participant_id)
+        .with_for_update(key_share=True)
+    )
     first, last = _frame(sessions)
     taken = await db.execute(
         select(Booking.starts_at, Booking.ends_at).where(
@@ -74,9 +86,17 @@ async def participant_clashes(
 async def staff_clashes(
     db: AsyncSession, sessions: Sequence[Session], staff_member_id: UUID
 ) -> list[Session]:
-    """Those of the sessions that overlap another one that the staff member leads."""
+    """Those of the sessions that overlap another one that the staff member leads.
+
+    The staff member's row is held until the commit, for the same reason.
+    """
     if not sessions:
         return []
+    await db.execute(
+        select(StaffMember.id)
+        .where(StaffMember.id == staff_member_id)
+        .with_for_update(key_share=True)
+    )
     first, last = _frame(sessions)
     taken = await db.execute(
         select(SessionStaff.starts_at, SessionStaff.ends_at).where(

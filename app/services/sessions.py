@@ -76,25 +76,31 @@ class RemovedFromSession(Forbidden):
     slug, title = "removed-from-session", "You were removed from this session"
 
 
-def visible_sessions(who: Viewer, reach: Reach) -> ColumnElement[bool]:
+def visible_sessions(who: Viewer, reach: Reach, *, is_staff: bool) -> ColumnElement[bool]:
     """Whether a session is visible: every one, or those in which the viewer has a place.
 
-    A canceled session stays visible to those who had a place in it.
+    A canceled session stays visible to those who had a place in it. Which of the two kinds of
+    place is known beforehand, so that the database can begin with the viewer's few places.
     """
     if reach & Reach.ORGANIZATION:
         return true()
     is_canceled = Session.state == SessionState.CANCELED
-    booked = exists().where(
+    if is_staff:
+        return exists().where(
+            SessionStaff.session_id == Session.id,
+            SessionStaff.staff_member_id == who.me,
+            or_(SessionStaff.is_canceled.is_(False), is_canceled),
+        )
+    return exists().where(
         Booking.session_id == Session.id,
         Booking.participant_id == who.me,
         or_(Booking.state == BookingState.BOOKED, is_canceled),
     )
-    led = exists().where(
-        SessionStaff.session_id == Session.id,
-        SessionStaff.staff_member_id == who.me,
-        or_(SessionStaff.is_canceled.is_(False), is_canceled),
-    )
-    return or_(booked, led)
+
+
+def sessions_visible_to(principal: Principal) -> ColumnElement[bool]:
+    """Whether a session is visible to this caller now, for the ORM's lane."""
+    return visible_sessions(viewer(principal), principal.reach, is_staff=principal.is_staff)
 
 
 async def read_session(lane: Lane, principal: Principal, session_id: UUID) -> SessionRead:
@@ -138,9 +144,7 @@ async def get_session(
     db: AsyncSession, principal: Principal, session_id: UUID, *, lock: bool = False
 ) -> Session:
     """Load a session the caller may see; one they may not see does not exist."""
-    query = select(Session).where(
-        Session.id == session_id, visible_sessions(viewer(principal), principal.reach)
-    )
+    query = select(Session).where(Session.id == session_id, sessions_visible_to(principal))
     if lock:
         query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
     session = await db.scalar(query)
@@ -262,7 +266,8 @@ async def follow_clock(db: AsyncSession) -> int:
 @cache
 def _one(reach: Reach, *, is_staff: bool) -> Query:
     statement = _columns(is_staff=is_staff).where(
-        Session.id == bindparam("id", type_=Uuid), visible_sessions(COMPILED, reach)
+        Session.id == bindparam("id", type_=Uuid),
+        visible_sessions(COMPILED, reach, is_staff=is_staff),
     )
     return audit.read_one(statement, Permission.SESSION_READ, TABLE)
 
@@ -272,7 +277,7 @@ def _page(reach: Reach, *, is_staff: bool) -> Query:
     statement = (
         _columns(is_staff=is_staff)
         .where(
-            visible_sessions(COMPILED, reach),
+            visible_sessions(COMPILED, reach, is_staff=is_staff),
             Session.ends_at > bindparam("since", type_=_INSTANT),
             Session.starts_at < bindparam("until", type_=_INSTANT),
             tuple_(Session.starts_at, Session.id)
