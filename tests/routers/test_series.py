@@ -291,3 +291,26 @@ async def test_only_those_who_lead_a_group_or_coordinate_make_series(
 
     assert forbidden.status_code == HTTPStatus.FORBIDDEN
     assert hidden.status_code == missing.status_code == HTTPStatus.NOT_FOUND
+
+
+async def test_of_two_groups_that_take_a_participant_at_one_time_one_does(
+    make: Make, coordinator: Person
+) -> None:
+    colleague, jordan = await make.staff(StaffRole.CARE_COORDINATOR), await make.participant()
+    groups = [await open_group(make, coordinator) for _ in range(2)]
+    for group in groups:
+        await schedule(coordinator, group)
+    body = {"participant_id": str(jordan.participant_id)}
+
+    answers = await asyncio.gather(
+        *(
+            staff.post(f"/v1/groups/{group['id']}/members", json=body)
+            for staff, group in zip((coordinator, colleague), groups, strict=True)
+        )
+    )
+
+    assert sorted(answer.status_code for answer in answers) == [201, 409]
+    (refused,) = (a for a in answers if a.status_code == HTTPStatus.CONFLICT)
+    assert problem_of(refused) == "participant-booked"
+    assert len(refused.json()["occurrences"]) == 4
+    assert len(await sessions_of(jordan)) == 4
