@@ -13,9 +13,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin, Subprotocol
 
-from app.domain.roles import StaffRole
+from app.domain.roles import RoomRole, StaffRole
 from app.models.rooms import RoomEntry, RoomMember
-from tests.clients.chat import ChatClient
+from app.services.rooms import membership
+from tests.clients.chat import ChatClient, RoomView
 from tests.factories import Make, Person
 from tests.processes import ApiProcess
 from tests.realtime.making import assert_fits
@@ -41,6 +42,13 @@ class Stage:
         person = await self.make.participant(alias=alias)
         await join(self.coordinator, self.group, person)
         return person
+
+    async def admit(self, person: Person) -> None:
+        """Let a participant into the room, whatever the group's roster says."""
+        async with self.make.transaction() as db:
+            occupant = await membership.participant_occupant(db, _known(person.participant_id))
+            assert occupant is not None
+            await membership.admit(db, UUID(self.room_id), occupant, RoomRole.PARTICIPANT)
 
     async def member_id(self, person: Person) -> str:
         """Somebody as the room knows them."""
@@ -69,6 +77,11 @@ class Stage:
                 .order_by(RoomEntry.seq)
             )
             return list(entries)
+
+
+def _known(participant_id: UUID | None) -> UUID:
+    assert participant_id is not None
+    return participant_id
 
 
 async def open_stage(make: Make) -> Stage:
@@ -136,3 +149,10 @@ async def close_of(socket: ClientConnection) -> tuple[int | None, str | None]:
             await socket.recv()
     except ConnectionClosed:
         return socket.close_code, socket.close_reason
+
+
+async def ended(view: RoomView) -> str:
+    """Wait until the server has ended a subscription, and give the code that says why."""
+    async with view.changed:
+        await view.changed.wait_for(lambda: view.ended_because is not None)
+    return str(view.ended_because)
