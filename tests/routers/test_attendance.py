@@ -10,6 +10,7 @@ import pytest
 from app.core.ids import new_id
 from app.services import attendance
 from tests.factories import Make, Person
+from tests.routers.assessing import accesses
 from tests.routers.scheduling import (
     Evening,
     an_evening,
@@ -198,6 +199,21 @@ async def test_only_those_who_lead_the_session_state_presence(make: Make, evenin
     assert [answer.status_code for answer in answers] == [403, 403, 404]
     (line,) = await lines(evening.leader, evening)
     assert line["minutes"] == 0
+
+
+async def test_aud_01_evidence_and_every_look_at_it_leave_their_trace(
+    make: Make, evening: Evening, room_id: UUID
+) -> None:
+    connection_id = await begin(make, room_id, evening.jordan, evening.starts_at)
+    await end(make, connection_id, evening.starts_at + minutes(30))
+    await lines(evening.leader, evening)
+
+    assert await accesses(make, evening.jordan, "attendance") == [
+        ("C", "attendance:observe"),
+        ("U", "attendance:observe"),
+        ("R", "attendance:read"),
+    ]
+    assert ("E", "session:join") in await accesses(make, evening.jordan, "session")
 
 
 async def test_one_participant_reads_their_own_line_and_no_other(

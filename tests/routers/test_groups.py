@@ -14,6 +14,7 @@ from app.models.participants import Participant
 from app.models.rooms import Room, RoomEntry, RoomMember
 from app.services import groups
 from tests.factories import Make, Person, problem_of
+from tests.routers.assessing import accesses
 from tests.routers.scheduling import join, lead, open_group
 
 
@@ -216,6 +217,22 @@ async def test_the_roster_has_names_for_those_who_lead_and_for_no_participant(
     assert (await coordinator.get(url)).json() == roster
     assert (await stranger.get(url)).status_code == HTTPStatus.NOT_FOUND
     assert (await jordan.get(url)).status_code == HTTPStatus.FORBIDDEN
+
+
+async def test_aud_01_joining_leaving_and_every_look_at_the_roster_leave_their_trace(
+    make: Make, coordinator: Person
+) -> None:
+    group = await open_group(make, coordinator)
+    jordan = await make.participant()
+    member = await join(coordinator, group, jordan)
+    await coordinator.get(f"/v1/groups/{group['id']}/members")
+    await coordinator.post(f"/v1/groups/{group['id']}/members/{member['id']}/end")
+
+    assert await accesses(make, jordan, "group_member") == [
+        ("U", "group:manage"),
+        ("R", "group:roster"),
+        ("U", "group:manage"),
+    ]
 
 
 async def test_a_roster_is_read_in_pages(make: Make, coordinator: Person) -> None:

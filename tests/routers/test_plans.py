@@ -27,6 +27,7 @@ from app.security import seals
 from app.services.plans import PlanSigned
 from tests.factories import Make, Person, problem_of
 from tests.routers.admission import admitted
+from tests.routers.assessing import accesses
 from tests.routers.scheduling import created, events_of
 
 
@@ -422,6 +423,24 @@ async def test_plans_are_listed_by_participant(make: Make, care: Care) -> None:
 
     assert [each["id"] for each in theirs.json()["items"]] == [plan["id"]]
     assert nobodys.json()["items"] == []
+
+
+async def test_aud_01_every_read_and_change_of_a_plan_leaves_its_trace(
+    make: Make, care: Care
+) -> None:
+    plan = await care.agreed(await care.proposed())
+    await care.participant.get(f"/v1/plans/{plan['id']}")
+    await care.clinician.get("/v1/plans")
+
+    assert await accesses(make, care.participant, "plan") == [
+        ("C", "plan:draft"),
+        ("U", "plan:draft"),
+        ("E", "plan:sign"),
+        ("E", "plan:sign"),
+        ("U", "plan:sign"),
+        ("R", "plan:read"),
+        ("R", "plan:read"),
+    ]
 
 
 def test_nine_hours_and_nine_point_nought_are_one_content() -> None:
