@@ -84,15 +84,7 @@ async def create_series(db: AsyncSession, principal: Principal, request: SeriesC
     members = await _members(db, scheduled, group.id)
     for participant_id, theirs in members:
         await bookings.book(db, theirs, participant_id)
-    await audit.record(
-        db,
-        AuditAction.CREATE,
-        Permission.SESSION_MANAGE,
-        TABLE,
-        series.id,
-        participant_ids=[participant_id for participant_id, _ in members],
-        version=series.version,
-    )
+    await _record(db, series, AuditAction.CREATE, [member for member, _ in members])
     await events.record(db, "series.created", series.id, version=series.version)
     return series
 
@@ -135,14 +127,7 @@ async def end_series(db: AsyncSession, principal: Principal, series_id: UUID) ->
     )
     await sessions.cancel_all(db, coming.all())
     await db.flush()
-    await audit.record(
-        db,
-        AuditAction.UPDATE,
-        Permission.SESSION_MANAGE,
-        TABLE,
-        series.id,
-        version=series.version,
-    )
+    await _record(db, series, AuditAction.UPDATE)
     await events.record(db, "series.ended", series.id, version=series.version)
     return series
 
@@ -174,12 +159,29 @@ async def _extend(db: AsyncSession, series: Series, until: datetime) -> int:
         await bookings.assign(db, _without(theirs, clashes), staff_member_id)
         for session in clashes:
             await events.record(db, "session.conflicted", session.id)
-    for participant_id, theirs in await _members(db, scheduled, series.group_id):
+    members = await _members(db, scheduled, series.group_id)
+    for participant_id, theirs in members:
         clashes = await bookings.participant_clashes(db, theirs, participant_id)
         await bookings.book(db, _without(theirs, clashes), participant_id)
         for session in clashes:
             await events.record(db, "session.conflicted", session.id, participant_id=participant_id)
+    if scheduled:
+        await _record(db, series, AuditAction.UPDATE, [member for member, _ in members])
     return len(scheduled)
+
+
+async def _record(
+    db: AsyncSession, series: Series, action: AuditAction, participant_ids: Sequence[UUID] = ()
+) -> None:
+    await audit.record(
+        db,
+        action,
+        Permission.SESSION_MANAGE,
+        TABLE,
+        series.id,
+        participant_ids=participant_ids or None,
+        version=series.version,
+    )
 
 
 async def _schedule(db: AsyncSession, series: Series, *, after: datetime) -> list[Session]:

@@ -7,10 +7,15 @@ from http import HTTPStatus
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import select
 
+from app.core import embedded
 from app.domain.roles import StaffRole
 from app.jobs import horizon
+from app.models.rooms import RoomMember
+from app.settings import Settings
 from tests.factories import Make, Person, problem_of
+from tests.routers.assessing import accesses
 from tests.routers.scheduling import (
     AUTUMN,
     events_of,
@@ -24,6 +29,7 @@ from tests.routers.scheduling import (
     transaction_at,
     weekly,
 )
+from tests.working import workplace
 
 
 @pytest.fixture
@@ -238,23 +244,35 @@ async def test_ending_a_series_gives_back_what_has_not_begun(
     assert len(replaced) == 2
 
 
-async def test_the_horizon_moves_with_the_calendar(make: Make, coordinator: Person) -> None:
+async def test_the_worker_moves_the_horizon_and_opens_rooms_with_the_calendar(
+    make: Make, coordinator: Person, server: embedded.EmbeddedServer, settings: Settings
+) -> None:
     group = await open_group(make, coordinator)
     jordan = await make.participant()
-    await join(coordinator, group, jordan)
+    starts_at = AUTUMN + timedelta(hours=1)
+    await join(coordinator, group, jordan, starts_at=starts_at.isoformat())
     series, sessions = await schedule(coordinator, group, rule="FREQ=WEEKLY;COUNT=20")
     assert max(each["starts_at"] for each in sessions) < series["expanded_until"]
-    later = AUTUMN + timedelta(days=100)
+    await set_clock(make, AUTUMN + timedelta(days=100))
 
-    async with transaction_at(make, later) as db:
-        await horizon.run(db)
-    async with transaction_at(make, later) as db:
-        settled = await horizon.run(db)
+    async with workplace(server, settings) as place:
+        async with place.enter(make.organization_id) as db:
+            await horizon.run(db)
+        async with place.enter(make.organization_id) as db:
+            assert await horizon.run(db) == 0
 
     everything = await sessions_of(jordan)
-    assert settled == 0
     assert (len(sessions), len(everything)) == (12, 20)
     assert {each["local_start"][11:] for each in everything} == {"17:00:00"}
+    assert await accesses(make, jordan, "series") == [
+        ("C", "session:manage"),
+        ("U", "session:manage"),
+    ]
+    async with make.transaction() as db:
+        inside = await db.scalar(
+            select(RoomMember.id).where(RoomMember.account_id == jordan.account_id)
+        )
+    assert inside is not None
 
 
 async def test_whoever_is_taken_when_the_horizon_moves_is_left_out_and_that_is_said(
