@@ -28,7 +28,7 @@ from app.schemas.participants import (
 from app.security.guards import Database, ReadLane, Requires, RequiresInLane
 from app.security.permissions import Permission
 from app.security.principal import Principal
-from app.services import participants
+from app.services import care_teams, participants
 
 routes = router("/v1/participants", "participants")
 referrals = router("/v1/referrals", "referrals")
@@ -94,20 +94,20 @@ async def list_care_team(
     participant_id: UUID, db: Database, principal: CareTeamReader
 ) -> CareTeamPage:
     """List who is and was related to a participant."""
-    members = await participants.list_care_team(db, principal, participant_id)
+    members = await care_teams.list_care_team(db, principal, participant_id)
     return CareTeamPage(items=list(members), next_cursor=None)
 
 
 @routes.post(
     "/{participant_id}/care-team",
     status_code=HTTPStatus.CREATED,
-    responses=problems(NotFound, participants.AlreadyInCareTeam),
+    responses=problems(NotFound, care_teams.AlreadyInCareTeam),
 )
 async def join_care_team(
     participant_id: UUID, body: CareTeamMemberCreate, db: Database, principal: CareTeamChange
 ) -> CareTeamMemberRead:
     """Relate a staff member to a participant; from now on they may see the record."""
-    return await participants.join_care_team(db, principal, participant_id, body)
+    return await care_teams.join_care_team(db, principal, participant_id, body)
 
 
 @routes.post(
@@ -119,4 +119,4 @@ async def leave_care_team(
     participant_id: UUID, member_id: UUID, db: Database, principal: CareTeamChange
 ) -> None:
     """End a relationship; the next request of that staff member no longer sees the record."""
-    await participants.leave_care_team(db, principal, participant_id, member_id)
+    await care_teams.leave_care_team(db, principal, participant_id, member_id)

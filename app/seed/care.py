@@ -34,7 +34,7 @@ from app.security.permissions import Permission
 from app.seed.cast import Newcomer, address
 from app.seed.organization import TIME_ZONE
 from app.seed.stage import Stage
-from app.services import accounts, alerts, assessments, intakes, participants, plans
+from app.services import accounts, alerts, assessments, care_teams, intakes, participants, plans
 
 _PHQ9: Final = tuple(f"q{number}" for number in range(1, 9))
 _GAD7: Final = tuple(f"q{number}" for number in range(1, 8))
@@ -90,7 +90,7 @@ async def refer(stage: Stage, login: str, newcomer: Newcomer, program: Program) 
         ("prescriber", CareTeamRole.PRESCRIBER),
     ):
         member = CareTeamMemberCreate(staff_member_id=stage.staff_member_id(colleague), role=role)
-        await participants.join_care_team(stage.db, coordinator, referral.participant_id, member)
+        await care_teams.join_care_team(stage.db, coordinator, referral.participant_id, member)
     await _give_account(stage, login, referral.participant_id)
     return referral.intake_id
 

@@ -1,4 +1,4 @@
-"""Participants: who is in treatment, and who is related to them.
+"""Participants: who is in treatment.
 
 Names, contacts and dates of birth are sealed under a key of their own for each participant
 before they reach the database. Every read and change leaves its audit row.
@@ -17,17 +17,14 @@ from app import events
 from app.core import clock
 from app.core.database import Lane, Query
 from app.core.ids import new_id
-from app.core.problems import Conflict, NotFound, PreconditionFailed
+from app.core.problems import NotFound, PreconditionFailed
 from app.domain.intake import IntakeState
 from app.domain.roles import CareTeamRole, Sensitivity
 from app.models.audit import AuditAction
 from app.models.intakes import Intake, Referral
 from app.models.participants import CareTeamMember, Participant
 from app.models.programs import Program
-from app.models.staff import StaffMember
 from app.schemas.participants import (
-    CareTeamMemberCreate,
-    CareTeamMemberRead,
     ParticipantCreate,
     ParticipantRead,
     ParticipantSummary,
@@ -52,12 +49,6 @@ _SEALED: Final = (
     "email",
     "phone",
 )
-
-
-class AlreadyInCareTeam(Conflict):
-    """The staff member has this role in the care team now."""
-
-    slug, title = "already-in-care-team", "The staff member is in the care team already"
 
 
 @cache
@@ -232,104 +223,6 @@ async def update_participant(
     return await _read(db, participant)
 
 
-async def list_care_team(
-    db: AsyncSession, principal: Principal, participant_id: UUID
-) -> Sequence[CareTeamMemberRead]:
-    """Who is and was related to a participant. Raises NotFound."""
-    await get_participant(db, principal, participant_id)
-    rows = (
-        await db.execute(
-            select(CareTeamMember, StaffMember.name)
-            .join(StaffMember, StaffMember.id == CareTeamMember.staff_member_id)
-            .where(CareTeamMember.participant_id == participant_id)
-            .order_by(CareTeamMember.id)
-            .limit(100)
-        )
-    ).all()
-    await audit.record(
-        db,
-        AuditAction.READ,
-        Permission.CARE_TEAM_READ,
-        "care_team",
-        participant_id=participant_id,
-        count=len(rows),
-    )
-    keys = await seals.keys_for(db, (name for _, name in rows))
-    return [_member_read(member, _staff_name(keys, member, name)) for member, name in rows]
-
-
-async def join_care_team(
-    db: AsyncSession, principal: Principal, participant_id: UUID, request: CareTeamMemberCreate
-) -> CareTeamMemberRead:
-    """Relate a staff member to a participant: from now on they may see the record.
-
-    Raises NotFound, or AlreadyInCareTeam.
-    """
-    participant = await get_participant(db, principal, participant_id, lock=True)
-    colleague = await db.scalar(
-        select(StaffMember).where(StaffMember.id == request.staff_member_id)
-    )
-    if colleague is None:
-        raise NotFound
-    present = await db.scalar(
-        select(CareTeamMember.id).where(
-            CareTeamMember.participant_id == participant.id,
-            CareTeamMember.staff_member_id == colleague.id,
-            CareTeamMember.role == request.role,
-            CareTeamMember.ended_at.is_(None),
-        )
-    )
-    if present is not None:
-        raise AlreadyInCareTeam
-    member = CareTeamMember(
-        id=new_id(),
-        participant_id=participant.id,
-        staff_member_id=colleague.id,
-        role=request.role,
-        started_at=clock.now(),
-    )
-    db.add(member)
-    await db.flush()
-    await _record_care_team(db, participant.id, "care_team.joined", member)
-    keys = await seals.keys_for(db, [colleague.name])
-    return _member_read(member, _staff_name(keys, member, colleague.name))
-
-
-async def leave_care_team(
-    db: AsyncSession, principal: Principal, participant_id: UUID, member_id: UUID
-) -> None:
-    """End a relationship: the next request of that staff member no longer sees the record."""
-    await get_participant(db, principal, participant_id)
-    member = await db.scalar(
-        select(CareTeamMember)
-        .where(
-            CareTeamMember.id == member_id,
-            CareTeamMember.participant_id == participant_id,
-            CareTeamMember.ended_at.is_(None),
-        )
-        .with_for_update()
-    )
-    if member is None:
-        raise NotFound
-    member.ended_at = clock.now()
-    await db.flush()
-    await _record_care_team(db, participant_id, "care_team.left", member)
-
-
-async def _record_care_team(
-    db: AsyncSession, participant_id: UUID, event: str, member: CareTeamMember
-) -> None:
-    await audit.record(
-        db,
-        AuditAction.UPDATE,
-        Permission.CARE_TEAM_CHANGE,
-        "care_team",
-        member.id,
-        participant_id=participant_id,
-    )
-    await events.record(db, event, member.id, participant_id=participant_id)
-
-
 async def _new_participant(
     db: AsyncSession, request: ParticipantCreate, *, is_part2: bool
 ) -> Participant:
@@ -394,19 +287,4 @@ async def _read(db: AsyncSession, participant: Participant) -> ParticipantRead:
             **seals.opened(keys, TABLE, row, *_SEALED),
             "has_account": participant.account_id is not None,
         }
-    )
-
-
-def _staff_name(keys: seals.Keys, member: CareTeamMember, name: bytes) -> str:
-    return keys.unseal(seals.Cell("staff_member", "name", member.staff_member_id), name)
-
-
-def _member_read(member: CareTeamMember, name: str) -> CareTeamMemberRead:
-    return CareTeamMemberRead(
-        id=member.id,
-        staff_member_id=member.staff_member_id,
-        name=name,
-        role=member.role,
-        started_at=member.started_at,
-        ended_at=member.ended_at,
     )
