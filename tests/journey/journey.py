@@ -59,6 +59,7 @@ class Case:
     participant_id: str
     intake_id: str
     assessments: dict[str, str] = field(default_factory=dict)
+    evidence: dict[str, set[str]] = field(default_factory=dict)
     enrollment_id: str = ""
     plan_id: str = ""
 
