@@ -4,10 +4,12 @@ A device remembers everything that it was ever told, so that in the end it can b
 it has heard of somebody whom it must not know.
 """
 
+import asyncio
 import base64
 import hashlib
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -25,6 +27,7 @@ _RENEW_BEFORE_SECONDS: Final = 60
 _PAGE: Final = 100
 
 Body = dict[str, Any]
+Pause = Callable[[float], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +173,13 @@ class Person:
 
     # Being in rooms
 
-    def chat(self, socket_address: str) -> ChatClient:
-        """A live connection of this device, to any of the processes."""
+    def chat(self, socket_address: str, pause: Pause = asyncio.sleep) -> ChatClient:
+        """A live connection of this device, to any of the processes; `pause` before it resumes."""
         return ChatClient(
             socket_address,
             self._ticket,
             history=self._history,
+            pause=pause,
             origin=None if self._origin is None else Origin(self._origin),
         )
 

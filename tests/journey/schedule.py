@@ -2,9 +2,13 @@
 
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Any
+from itertools import pairwise
+from typing import Any, Final
 
 from tests.journey.journey import ZONE, ZONE_NAME, Case, Journey, instant
+
+_WEEK: Final = timedelta(weeks=1)
+_HOUR: Final = timedelta(hours=1)
 
 
 async def schedule(journey: Journey) -> None:
@@ -74,10 +78,10 @@ async def _make_series(journey: Journey) -> None:
     local = [start.astimezone(ZONE).replace(tzinfo=None) for start in starts]
     expected = [first + timedelta(weeks=week) for week in range(4)]
     journey.story.expect(local == expected, f"the sessions start at {local} on the wall")
-    hours = [start.hour for start in starts]
+    gaps = [later - earlier for earlier, later in pairwise(starts)]
     journey.story.expect(
-        hours[0] == hours[1] and hours[2] == hours[3] and abs(hours[1] - hours[2]) == 1,
-        f"across the change the sessions start at {hours} o'clock UTC",
+        gaps[0] == gaps[2] == _WEEK and abs(gaps[1] - _WEEK) == _HOUR,
+        f"between the sessions lie {[str(gap) for gap in gaps]}",
     )
     for start, session in zip(starts, sessions, strict=True):
         journey.story.step(

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.journey import admission, opening, planning, schedule
+from tests.journey import admission, evening, opening, planning, schedule
 from tests.journey.databases import Database
 from tests.journey.journey import Calendar, Journey
 from tests.journey.processes import Child, running
@@ -56,6 +56,7 @@ async def _all_of_it(journey: Journey) -> None:
     await admission.admit_casey(journey)
     await planning.agree(journey)
     await schedule.schedule(journey)
+    await evening.attend(journey)
 
 
 def _complain(sentence: str, children: Sequence[Child]) -> None:
