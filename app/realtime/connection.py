@@ -55,6 +55,9 @@ from app.services.rooms import posting, presence, reading, tickets
 SUBPROTOCOL: Final = "stepwell.v1"
 WRITE_SECONDS: Final = 10.0
 RETRY_SECONDS: Final = 1.0
+SEND_PAUSES: Final = (0.0, 0.05, 0.2, 1.0)
+"""Seconds between attempts to post a message while the database cannot be reached."""
+
 _log = logging.get_logger(__name__)
 
 
@@ -179,14 +182,22 @@ class Socket:
         if frame.kind != "message":
             self._connection.refuse(frame, "unavailable")
             return
-        try:
-            posted = await self._post(frame)
-        except Exception as error:
-            if not isinstance(problem_of(error), ServiceBusy | OutcomeUnknown):
-                raise
-            # Whether it was posted is not known; asked again, the log answers (WS-08).
-            posted = await self._post(frame)
-        self._acknowledge(frame, posted)
+        self._acknowledge(frame, await self._post_surely(frame))
+
+    async def _post_surely(self, frame: Send) -> posting.Posted:
+        """Post a message whose repetition the log recognizes (WS-08).
+
+        A connection that dies leaves it unknown whether anything was posted, and a pool of dead
+        ones fails several times over: asked again, the log answers.
+        """
+        for pause in SEND_PAUSES:
+            try:
+                return await self._post(frame)
+            except Exception as error:
+                if not isinstance(problem_of(error), ServiceBusy | OutcomeUnknown):
+                    raise
+            await asyncio.sleep(pause)
+        return await self._post(frame)
 
     async def _post(self, frame: Send | Edit | Retract | RaiseHand) -> posting.Posted:
         async with self._transaction(Permission.ROOM_WRITE) as (lane, principal):

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -49,6 +50,12 @@ class Stage:
             occupant = await membership.participant_occupant(db, _known(person.participant_id))
             assert occupant is not None
             await membership.admit(db, UUID(self.room_id), occupant, RoomRole.PARTICIPANT)
+
+    async def remove(self, person: Person) -> None:
+        """Remove somebody from the room, as its leader."""
+        path = f"/v1/rooms/{self.room_id}/members/{await self.member_id(person)}/remove"
+        answer = await self.leader.post(path)
+        assert answer.status_code == HTTPStatus.NO_CONTENT, answer.text
 
     async def member_id(self, person: Person) -> str:
         """Somebody as the room knows them."""

@@ -52,12 +52,6 @@ async def impatient() -> AsyncIterator[None]:
         yield
 
 
-async def remove(stage: Stage, person: Person) -> None:
-    member_id = await stage.member_id(person)
-    answer = await stage.leader.post(f"/v1/rooms/{stage.room_id}/members/{member_id}/remove")
-    assert answer.status_code == HTTPStatus.NO_CONTENT
-
-
 async def test_ws_14_who_is_removed_gets_nothing_more(apis: list[ApiProcess], stage: Stage) -> None:
     heron, wren = await stage.member(), await stage.member()
     async with device(apis[0], heron) as a, device(apis[1], wren) as b:
@@ -66,7 +60,7 @@ async def test_ws_14_who_is_removed_gets_nothing_more(apis: list[ApiProcess], st
         before = await b.say(stage.room_id, "before")
         await a.until_shown(stage.room_id, before["seq"])
 
-        await remove(stage, heron)
+        await stage.remove(heron)
         async with asyncio.timeout(SOON):
             assert await ended(view) == "removed"
         after = await b.say(stage.room_id, "after")
@@ -89,7 +83,7 @@ async def test_authz_07_whoever_is_removed_in_the_middle_of_a_flood_sees_none_of
         await stage.say(wren, "first")
         await asyncio.gather(
             *(stage.say(wren, f"{n}") for n in range(20)),
-            remove(stage, heron),
+            stage.remove(heron),
             *(stage.say(wren, f"{n}") for n in range(20)),
         )
         await ended(view)
@@ -104,7 +98,7 @@ async def test_who_is_let_in_again_sees_what_is_said_from_then_on(
     heron, wren = await stage.member(), await stage.member()
     async with device(apis[0], heron) as a:
         view = await a.follow(stage.room_id)
-        await remove(stage, heron)
+        await stage.remove(heron)
         await ended(view)
         await stage.say(wren, "between")
         await stage.admit(heron)
