@@ -77,12 +77,24 @@ class Settings(BaseSettings):
     token_keys_dir: Path | None = Field(
         None, description="Directory of the keys that sign access tokens"
     )
-    access_token_lifetime: timedelta = Field(timedelta(seconds=300))
-    staff_idle: timedelta = Field(timedelta(minutes=15), description="AUTH-14")
-    participant_idle: timedelta = Field(timedelta(minutes=30), description="AUTH-14")
-    staff_absolute: timedelta = Field(timedelta(hours=12), description="AUTH-14")
-    participant_absolute: timedelta = Field(timedelta(days=30), description="AUTH-14")
-    request_deadline: timedelta = Field(timedelta(seconds=60), description="API-01")
+    access_token_lifetime: timedelta = Field(
+        timedelta(seconds=300), description="How long an access token is good for"
+    )
+    staff_idle: timedelta = Field(
+        timedelta(minutes=15), description="A staff sign-in ends when unused for so long (AUTH-14)"
+    )
+    participant_idle: timedelta = Field(
+        timedelta(minutes=30), description="The same for a participant's (AUTH-14)"
+    )
+    staff_absolute: timedelta = Field(
+        timedelta(hours=12), description="A staff sign-in ends after so long, used or not (AUTH-14)"
+    )
+    participant_absolute: timedelta = Field(
+        timedelta(days=30), description="The same for a participant's (AUTH-14)"
+    )
+    request_deadline: timedelta = Field(
+        timedelta(seconds=60), description="How long a request may take in all (API-01)"
+    )
     max_in_flight: int = Field(200, ge=1, description="Requests at once before 503 (REL-08)")
     max_sockets: int = Field(2000, ge=1, description="WebSockets of one process (WS-03)")
     account_requests: int = Field(
