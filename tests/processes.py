@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from httpx import AsyncClient
 
@@ -39,6 +39,7 @@ class ApiProcess:
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._process = process
         self._started = asyncio.Event()
+        self._spoke = asyncio.Condition()
         self._reading = asyncio.create_task(self._read())
 
     @property
@@ -77,6 +78,12 @@ class ApiProcess:
             answer = await client.get("/readyz")
         answer.raise_for_status()
 
+    async def until_said(self, words: str) -> Self:
+        """Wait until it writes a line with these words, and give the process itself."""
+        async with self._spoke:
+            await self._spoke.wait_for(lambda: any(words in line for line in self.lines))
+        return self
+
     def send_signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self._process.send_signal(number)
@@ -109,6 +116,8 @@ class ApiProcess:
             self.lines.append(text)
             if text.startswith(ANNOUNCEMENT):
                 self._started.set()
+            async with self._spoke:
+                self._spoke.notify_all()
 
 
 @asynccontextmanager
