@@ -7,6 +7,7 @@ already (PostgreSQL 15 or later), on which a database is made and dropped again.
 
 import asyncio
 import os
+import signal
 import sys
 
 from tests.journey.databases import embedded_database, external_database
@@ -16,6 +17,7 @@ from tests.journey.walk import walk
 
 def main() -> int:
     """Walk over the database that the environment names."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     url = os.environ.get("STEPWELL_TEST_DATABASE_URL")
     major = int(os.environ.get("STEPWELL_TEST_MAJOR", "18"))
     try:

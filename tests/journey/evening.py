@@ -1,7 +1,8 @@
 """One session, live: three people on two processes, a tunnel, a removal, and the minutes."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+import json
+from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -85,6 +86,7 @@ class Evening:
         await self._come_too_early()
         await self._journey.move_clock(self._starts_at)
         async with AsyncExitStack() as stack:
+            stack.callback(self._remember)
             await self._enter(stack)
             await self._talk()
             await self._journey.move_clock(self._starts_at + _TUNNEL_AT)
@@ -179,13 +181,12 @@ class Evening:
         sol, casey = self._seats["Sol"], self._seats["Casey"]
         casey.until_seq = max(entry["seq"] for entry in sol.view.shown)
         began = asyncio.get_running_loop().time()
+        told = asyncio.ensure_future(casey.client.until_ended(self._room_id))
         removed = await sol.person.post(
             f"/v1/rooms/{self._room_id}/members/{casey.member_id}/remove",
             expect=HTTPStatus.NO_CONTENT,
         )
-        code = await _patiently(
-            casey.client.until_ended(self._room_id), "Casey's socket still follows the room"
-        )
+        code = await _patiently(told, "Casey's socket still follows the room")
         took = asyncio.get_running_loop().time() - began
         self._story.expect(
             took < _REMOVED_WITHIN_SECONDS, f"Casey's socket was told after {took:.1f} s"
@@ -230,6 +231,13 @@ class Evening:
             "Log, acknowledgements and three screens agree",
             telling=f"{len(log)} entries, nothing missing, doubled or out of place",
         )
+
+    def _remember(self) -> None:
+        """Keep every frame with what each device has heard by HTTP."""
+        for seat in self._seats.values():
+            client = seat.client
+            frames = [*seat.view.shown, *client.events, *client.presence, *client.errors]
+            seat.person.heard.append(json.dumps(frames))
 
     async def _count_minutes(self) -> None:
         """The sockets are closed; the minutes that they prove are read when the session is over."""
@@ -296,7 +304,7 @@ async def attend(journey: Journey) -> None:
     await Evening(journey).walk()
 
 
-async def _patiently(answer: Coroutine[Any, Any, T], otherwise: str) -> T:
+async def _patiently(answer: Awaitable[T], otherwise: str) -> T:
     """Wait for an answer as long as anybody would. Raises Surprise."""
     try:
         return await asyncio.wait_for(answer, PATIENCE_SECONDS)

@@ -63,6 +63,19 @@ class Case:
     enrollment_id: str = ""
     plan_id: str = ""
 
+    @property
+    def secrets(self) -> set[str]:
+        """What must not reach another participant: who they are, and what is theirs, by id."""
+        person = self.person
+        ids = {self.participant_id, self.intake_id, self.enrollment_id, self.plan_id}
+        return {
+            *person.name.split(),
+            person.email,
+            person.me["account_id"],
+            *ids - {""},
+            *self.assessments.values(),
+        }
+
 
 @dataclass
 class Journey:
@@ -77,6 +90,8 @@ class Journey:
     cases: dict[str, Case] = field(default_factory=dict)
     program: dict[str, Any] = field(default_factory=dict)
     webhook: dict[str, Any] = field(default_factory=dict)
+    listens_after: int = 0
+    """The position in the feed after which the receiver is owed every event."""
     group: dict[str, Any] = field(default_factory=dict)
     sessions: list[dict[str, Any]] = field(default_factory=list)
     _people: int = 0
@@ -129,13 +144,11 @@ class Journey:
             f"now {moved['now']}",
         )
 
-    async def eventually(
-        self, reached: Callable[[], Awaitable[bool]], otherwise: str, patience: float | None = None
-    ) -> None:
+    async def eventually(self, reached: Callable[[], Awaitable[bool]], otherwise: str) -> None:
         """Ask again until it is so: another process does it. Raises Surprise."""
         self.story.expectations += 1
         try:
-            async with asyncio.timeout(patience or PATIENCE_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while not await reached():  # noqa: ASYNC110 (no event crosses processes)
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:

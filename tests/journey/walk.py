@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.journey import admission, evening, opening, planning, schedule
+from tests.journey import admission, afterwards, evening, opening, planning, schedule
 from tests.journey.databases import Database
 from tests.journey.journey import Calendar, Journey
 from tests.journey.processes import Child, running
@@ -57,6 +57,11 @@ async def _all_of_it(journey: Journey) -> None:
     await planning.agree(journey)
     await schedule.schedule(journey)
     await evening.attend(journey)
+    await afterwards.discharge(journey)
+    await afterwards.receive(journey)
+    await afterwards.account_for(journey)
+    await afterwards.see_nothing(journey)
+    await afterwards.keep_quiet(journey)
 
 
 def _complain(sentence: str, children: Sequence[Child]) -> None:
