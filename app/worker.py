@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final, cast
 
 import asyncpg
@@ -63,7 +64,6 @@ async def run(settings: Settings) -> None:
 
 
 def _loops(place: Workplace, courier: Courier, supervisor: Supervisor) -> Sequence[Loop]:
-    sender = notifications.sender_of(place.settings)
     deliveries = Loop("webhooks", courier.deliver_due, _DELIVERIES_EVERY, wake=courier.has_room)
 
     async def sequence() -> bool:
@@ -77,15 +77,14 @@ def _loops(place: Workplace, courier: Courier, supervisor: Supervisor) -> Sequen
         deliveries,
         Loop("alert_clocks", lambda: place.in_each(alert_clocks.run), _ALERT_CLOCKS_EVERY),
         Loop("horizon", lambda: place.in_each(horizon.run), _HORIZON_EVERY),
-        Loop(
-            "notifications",
-            lambda: notifications.send_due(place, sender),
-            _NOTIFICATIONS_EVERY,
-            is_critical=False,
-        ),
         Loop("cleanup", lambda: cleanup.clean(place), _CLEANUP_EVERY, is_critical=False),
         Loop("listener", lambda: _listen(place, events, supervisor), 0, is_critical=False),
     ]
+    if (sender := notifications.sender_of(place.settings)) is None:
+        _log.warning("notifications_have_no_mail_server")
+    else:
+        send = partial(notifications.send_due, place, sender)
+        loops.append(Loop("notifications", send, _NOTIFICATIONS_EVERY, is_critical=False))
     if (parent := os.environ.get(PARENT)) is not None:
         loops.append(
             Loop("parent", lambda: _notice_orphanage(int(parent), supervisor), _PARENT_EVERY)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -27,7 +28,7 @@ from app.models.accounts import Account, AccountState, Notification
 from app.models.idempotency import StoredAnswer
 from app.models.rooms import RealtimeTicket
 from app.notifications import Template
-from app.settings import Misconfigured, Settings
+from app.settings import Misconfigured, Mode, Settings
 from tests.factories import Make, Person
 from tests.webhooks.receivers import Authority
 from tests.working import workplace
@@ -390,6 +391,7 @@ async def test_every_template_has_words(make: Make, place: Workplace, template: 
 
 async def test_files_stand_in_for_a_mail_server(tmp_path: Path) -> None:
     sender = sending.sender_of(Settings(data_dir=tmp_path))
+    assert sender is not None
     message = sending.Message(new_id(), "robin@example.org", "Subject", "Words")
 
     await sender.send(message)
@@ -397,6 +399,14 @@ async def test_files_stand_in_for_a_mail_server(tmp_path: Path) -> None:
 
     [path] = (tmp_path / "outbox").iterdir()
     assert path.read_text() == "To: robin@example.org\nSubject: Subject\n\nWords\n"
+
+
+def test_production_writes_no_secret_into_a_file(tmp_path: Path) -> None:
+    production = Settings(data_dir=tmp_path, mode=Mode.PRODUCTION)
+    connected = production.model_copy(update={"smtp_url": SecretStr("smtps://mail.example.org")})
+
+    assert sending.sender_of(production) is None
+    assert isinstance(sending.sender_of(connected), sending.SmtpSender)
 
 
 @asynccontextmanager

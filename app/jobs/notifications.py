@@ -108,11 +108,15 @@ class SmtpSender:
         return server
 
 
-def sender_of(settings: Settings) -> Sender:
-    """The mail server that the settings name, or files in the data directory."""
+def sender_of(settings: Settings) -> Sender | None:
+    """The mail server that the settings name; in development without one, files.
+
+    In production without one there is no sender: messages wait until there is, because an
+    invitation's secret does not belong into a file.
+    """
     if settings.smtp_url is not None:
         return SmtpSender(settings.smtp_url.get_secret_value(), settings.mail_from)
-    return FileSender(settings.data_dir / "outbox")
+    return None if settings.is_production else FileSender(settings.data_dir / "outbox")
 
 
 _WORDS: Final[Mapping[Template, tuple[str, str]]] = {

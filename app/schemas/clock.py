@@ -42,6 +42,19 @@ class ClockMove(Schema):
 class ClockRead(ReadSchema):
     """What time it is for the organization, and for everybody else."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "now": "2026-03-09T17:00:00Z",
+                    "wall": "2026-03-02T17:00:00Z",
+                    "offset_seconds": 604800,
+                    "is_movable": True,
+                }
+            ]
+        }
+    )
+
     now: Annotated[Instant, Field(description="The time that every rule of the clinic goes by.")]
     wall: Annotated[Instant, Field(description="The real time; tokens and sign-ins go by it.")]
     offset_seconds: float

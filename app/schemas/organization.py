@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from app.models.organizations import Environment
 from app.schemas.base import ReadSchema, Schema
@@ -12,6 +12,21 @@ from app.schemas.types import Email, Instant, Name, Slug
 
 class OrganizationRead(ReadSchema):
     """An organization, as everybody in it may know it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "019a8f3e-5c1b-7d20-9b43-5a6f1c2d3e4f",
+                    "slug": "cedar-bridge",
+                    "name": "Cedar Bridge",
+                    "environment": "development",
+                    "region": "US",
+                    "created_at": "2026-02-01T17:00:00Z",
+                }
+            ]
+        }
+    )
 
     id: UUID
     slug: str

@@ -1,16 +1,51 @@
 """Webhook endpoints and deliveries as they cross the wire."""
 
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 from annotated_types import Len
 from pydantic import MISSING, ConfigDict, Field, StringConstraints
+from pydantic.config import JsonDict
 
 from app.models.webhooks import DeliveryState, EndpointState
 from app.schemas.base import Page, ReadSchema, Schema
 from app.schemas.types import Instant
 
-_URL = "https://receiver.example.org/stepwell"
+_ID: Final = "019a8f3e-5c1b-7d20-9b43-5a6f1c2d3e{:02x}"
+_URL: Final = "https://receiver.example.org/stepwell"
+_WEBHOOK: Final[JsonDict] = {
+    "id": _ID.format(1),
+    "version": 2,
+    "url": _URL,
+    "event_types": ["plan.signed", "session.*"],
+    "state": "active",
+    "disabled_because": None,
+    "failures_in_a_row": 0,
+    "paused_until": None,
+    "last_success_at": "2026-03-02T17:00:05Z",
+    "previous_secret_until": None,
+    "created_at": "2026-03-02T17:00:00Z",
+    "updated_at": "2026-03-02T17:00:05Z",
+}
+_DELIVERY: Final[JsonDict] = {
+    "id": _ID.format(2),
+    "event_id": _ID.format(3),
+    "event_type": "plan.signed",
+    "state": "waiting",
+    "attempts": [
+        {
+            "number": 1,
+            "status": 503,
+            "failure": None,
+            "duration_ms": 84,
+            "at": "2026-03-02T18:00:00Z",
+        }
+    ],
+    "next_attempt_at": "2026-03-02T18:00:05Z",
+    "last_failure": None,
+    "delivered_at": None,
+    "created_at": "2026-03-02T18:00:00Z",
+}
 
 # Which URLs are acceptable is decided where the setting for development is known.
 EndpointUrl = Annotated[
@@ -51,6 +86,8 @@ class WebhookUpdate(Schema):
 class WebhookRead(ReadSchema):
     """A receiver of events, and how it is doing."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_WEBHOOK]})
+
     id: UUID
     version: int
     url: str
@@ -73,6 +110,14 @@ class WebhookRead(ReadSchema):
 class WebhookSecretRead(WebhookRead):
     """The same, with its secret, which is shown this once."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {**_WEBHOOK, "secret": "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}
+            ]
+        }
+    )
+
     secret: Annotated[str, Field(description="`whsec_` and base64, as Standard Webhooks has it.")]
 
 
@@ -92,6 +137,8 @@ class WebhookAttemptRead(ReadSchema):
 
 class WebhookDeliveryRead(ReadSchema):
     """One event on its way to one endpoint."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_DELIVERY]})
 
     id: UUID
     event_id: UUID
