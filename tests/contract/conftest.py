@@ -1,6 +1,6 @@
 """The world, the operations, and an application that only rehearses."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import pytest
@@ -12,6 +12,7 @@ from app.runtime import Runtime
 from app.security import keys
 from app.security.vault import Vault
 from app.settings import Settings
+from tests.contract.matrix import Matrix, ask_everything
 from tests.contract.operations import Operation, operations_of
 from tests.contract.rehearsal import Rehearsal
 from tests.contract.world import World, build
@@ -41,3 +42,21 @@ async def rehearsal(
     vault = Vault(keys.load(settings).root)
     yield create_app(replace(runtime, connections=connections, vault=vault))
     await connections.close()
+
+
+@pytest.fixture(scope="session")
+async def matrix(world: World, rehearsal: FastAPI, operations: tuple[Operation, ...]) -> Matrix:
+    """Every question about who may do what, with its answer."""
+    return await ask_everything(rehearsal, world, operations)
+
+
+@pytest.fixture
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Tell whoever runs the tests what they counted."""
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+
+    def tell(line: str) -> None:
+        if reporter is not None:  # a process of several that run the tests has none
+            reporter.write_line(line)
+
+    return tell

@@ -15,6 +15,8 @@ class _Undone(Exception):
 
 
 class _RehearsedCommand(CommandTransaction):
+    __slots__ = ()
+
     @override
     async def commit(self) -> None:
         await self.handle.flush()
@@ -22,6 +24,8 @@ class _RehearsedCommand(CommandTransaction):
 
 
 class _RehearsedLane(LaneTransaction):
+    __slots__ = ()
+
     @override
     async def commit(self) -> None:
         await self.roll_back(_Undone())

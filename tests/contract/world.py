@@ -17,6 +17,7 @@ from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from argon2 import PasswordHasher
 from fastapi import FastAPI
 from httpx import Response
 from sqlalchemy import select, update
@@ -25,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core import clock
 from app.core.ids import new_id
 from app.domain.roles import CareTeamRole, StaffRole
+from app.models.accounts import Account
 from app.models.base import Base, Versioned
 from app.models.organizations import KeyPurpose
 from app.models.participants import CareTeamMember
@@ -79,7 +81,7 @@ def slots_of(operation: Operation) -> tuple[Slot, ...]:
         for one in operation.placed("query")
         if one.name.endswith("_id")
     ]
-    body = (Slot(operation, "body", name) for name in operation.id_fields)
+    body = (Slot(operation, "body", n) for n in operation.id_fields if n not in CHOSEN)
     return (*path, *query, *body)
 
 
@@ -127,19 +129,24 @@ class Actor:
     ties: Reach
     circle: Circle | None = None
     is_licensed: bool = True
-    _claims: AccessClaims | None = None
-    _token: str = ""
+
+    def __post_init__(self) -> None:
+        now = clock.wall()
+        self._token = self.person.token
+        self._claims = self.clinic.make.runtime.verifier.verify(self._token, now)
+
+    @property
+    def claims(self) -> AccessClaims:
+        """What their token says."""
+        return self._claims
 
     def token(self) -> str:
         """An access token that is valid for a while yet."""
         now = clock.wall()
-        if self._claims is None or now - self._claims.iat > _FRESH:
-            runtime = self.clinic.make.runtime
-            known = self._claims or runtime.verifier.verify(self.person.token, now)
-            self._claims = replace(
-                known, iat=now, exp=now + 2 * _FRESH, auth_time=now, jti=new_id()
-            )
-            self._token = runtime.issuer.issue(self._claims, now)
+        if now - self._claims.iat > _FRESH:
+            fresh = {"iat": now, "exp": now + 2 * _FRESH, "auth_time": now, "jti": new_id()}
+            self._claims = replace(self._claims, **fresh)
+            self._token = self.clinic.make.runtime.issuer.issue(self._claims, now)
         return self._token
 
 
@@ -208,6 +215,7 @@ async def _clinic(app: FastAPI, runtime: Runtime, name: str) -> Clinic:
         for purpose in (KeyPurpose.STAFF, KeyPurpose.SECRET):
             await seals.organization_key(db, purpose)
     staff = await _staff(clinic)
+    await _give_passwords(make)
     team = tuple(a.person for a in staff if a.ties & Reach.CARE_TEAM)
     leaders = tuple(a.person for a in staff if a.ties & Reach.MEMBER)
     clinic.circles.append(await _circle(clinic, "own", team, leaders))
@@ -217,6 +225,13 @@ async def _clinic(app: FastAPI, runtime: Runtime, name: str) -> Clinic:
     clinic.actors.extend([*staff, *map(_participant, clinic.circles)])
     clinic.versions = await _versions(make)
     return clinic
+
+
+async def _give_passwords(make: Make) -> None:
+    """Let everybody have a password, whose hash costs little to compare with."""
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(f"another {PASSWORD}")
+    async with make.transaction() as db:
+        await db.execute(update(Account).values(password_hash=cheap))
 
 
 async def _staff(clinic: Clinic) -> list[Actor]:
@@ -580,6 +595,10 @@ WORDS: Final = frozenset({"key"})
 """Slots that hold a word of the software itself, the same for every organization."""
 
 
+CHOSEN: Final = frozenset({"client_message_id"})
+"""Ids that the client makes up: they name nothing that exists."""
+
+
 def body_for(operation: Operation, circle: Circle) -> Any:  # noqa: ANN401 (JSON)
     """A valid body: the document's example, with the circle's ids in it; None without a body."""
     body = operation.example()
@@ -598,7 +617,14 @@ def _own_words(operation: Operation, circle: Circle) -> Json:
             return {"token": circle.things["accept_invitation.token"]}
         case "change_password":
             return {"current_password": PASSWORD}
+        case "recommend_intake":
+            # What a clinician alone may state is left out, so that the policy table decides.
+            return {"attestations": [], "functional_ratings": []}
         case "create_series":
             return {"local_start": "2030-03-05T17:00", "excluded": []}
+        case "assign_assessment":
+            return {"due_at": None, "expires_at": None}
+        case "decide_intake":
+            return {"starts_on": None}
         case _:
             return {}
