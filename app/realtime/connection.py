@@ -40,7 +40,8 @@ from app.realtime.frames import (
     Typing,
     Unsubscribe,
 )
-from app.realtime.hub import REMOVED, Hub, Line
+from app.realtime.hub import REMOVED, Hub
+from app.realtime.lines import Line
 from app.realtime.protocol import CloseCode, Connection
 from app.realtime.streams import Fetch, LogEntry, Outgoing, start_of
 from app.realtime.transactions import opened
@@ -53,6 +54,7 @@ from app.security.principal import Principal
 from app.services.rooms import posting, presence, reading, tickets
 
 SUBPROTOCOL: Final = "stepwell.v1"
+CLOSED_BY_SERVER: Final = 1006
 WRITE_SECONDS: Final = 10.0
 RETRY_SECONDS: Final = 1.0
 SEND_PAUSES: Final = (0.0, 0.05, 0.2, 1.0)
@@ -78,8 +80,7 @@ class Socket:
         self._websocket, self._hub, self._runtime = websocket, hub, runtime
         self._opening, self._origin, self._monotonic = opening, origin, monotonic
         self._connection = Connection(monotonic())
-        address = websocket.client.host if websocket.client else ""
-        self._line = Line(principal, address, self._connection)
+        self._line = Line(principal, self._connection)
 
     async def serve(self, position: int) -> None:
         """Accept, then carry frames until either side closes; events are told from `position`."""
@@ -305,13 +306,24 @@ class Socket:
         while (outgoing := self._connection.pop()) is not None:
             try:
                 async with asyncio.timeout(WRITE_SECONDS):
-                    await self._websocket.send_text(outgoing.text)
+                    await self._say(outgoing.text)
             except TimeoutError:
                 self._connection.close(CloseCode.SLOW_CONSUMER, discard=True)
 
+    async def _say(self, text: str) -> None:
+        """Send a frame. Raises WebSocketDisconnect when the server has closed the socket itself.
+
+        It says so with a RuntimeError when it closes because of a frame too long or a ping that
+        nobody answered, and the reader has not heard of it yet.
+        """
+        try:
+            await self._websocket.send_text(text)
+        except RuntimeError:
+            raise WebSocketDisconnect(CLOSED_BY_SERVER) from None
+
     async def _close(self, code: CloseCode) -> None:
-        # Whoever does not read may not take the goodbye either.
-        with suppress(TimeoutError):
+        # Whoever does not read may not take the goodbye either, and the server may have said it.
+        with suppress(TimeoutError, RuntimeError):
             async with asyncio.timeout(WRITE_SECONDS):
                 await self._websocket.close(code, code.reason)
 

@@ -12,10 +12,9 @@ from app.realtime.transactions import opened
 from app.runtime import Runtime
 from app.security.guards import Opening, allow, request_id_of, source_of
 from app.security.permissions import Permission
-from app.services.rooms import tickets
+from app.services.rooms import standing, tickets
 
 _OFFER: Final = re.compile(r"stepwell\.ticket\.([A-Za-z0-9_-]{43})")
-_POSITION: Final = "select coalesce((select position from event_head), 0)"
 
 
 class NoQueryHere(BadRequest):
@@ -44,7 +43,7 @@ async def admit(websocket: WebSocket, hub: Hub, runtime: Runtime) -> None:
         opening = Opening(admission.claims, request_id_of(websocket), source_of(websocket))
         async with opened(opening, runtime) as lane:
             principal = allow(lane.info["principal"], Permission.REALTIME_CONNECT)
-            position = await lane.connection.fetchval(_POSITION)
+            position = await standing.position_of(lane)
         if hub.is_draining:
             raise ServiceBusy
         await Socket(websocket, hub, runtime, opening, principal, origin).serve(position)

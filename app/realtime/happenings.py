@@ -6,7 +6,7 @@ not hear of. What names nobody is for the feed of integrators.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import Final
@@ -83,18 +83,24 @@ class Readers:
         if organization_id not in self._told:
             return False
         self._noticed[organization_id] = max(position, self._noticed.get(organization_id, 0))
-        return organization_id not in self._reading
+        is_new = self._noticed[organization_id] > self._told[organization_id]
+        if not is_new or organization_id in self._reading:
+            return False
+        self._reading.add(organization_id)
+        return True
 
     async def read(
         self, organization_id: UUID, principals: Collection[Principal], reads: asyncio.Semaphore
-    ) -> AsyncIterator[tuple[UUID, Sequence[frames.Event]]]:
-        """Give each account the events that concern it, in the order of their positions."""
-        if not principals:
-            # Whoever comes next begins where the events stand then.
-            del self._told[organization_id]
-            return
-        self._reading.add(organization_id)
+    ) -> AsyncGenerator[tuple[UUID, Sequence[frames.Event]], None]:
+        """Give each account the events that concern it, in the order of their positions.
+
+        What fails is read with the next hint: nothing counts as told before it was read.
+        """
         try:
+            if not principals:
+                # Whoever comes next begins where the events stand then.
+                del self._told[organization_id]
+                return
             while self._told[organization_id] < self._noticed[organization_id]:
                 async with reads, lanes.entered(self._runtime, organization_id) as lane:
                     await lanes.keep_organization_time(lane)

@@ -8,30 +8,28 @@ every two seconds, access every fifteen (WS-11, WS-14).
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar, cast
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from typing import Any, Final, cast
 from uuid import UUID
 
 from starlette.requests import HTTPConnection
 
 from app.core import clock, logging, metrics
 from app.core.database import Lane
-from app.core.problems import ServiceBusy, TooManyRequests
+from app.core.problems import ServiceBusy
 from app.jobs.supervision import Loop, Supervisor
 from app.realtime import happenings
 from app.realtime.bus import Bus, Channel
-from app.realtime.frames import Author, Presence
-from app.realtime.protocol import CloseCode, Connection
+from app.realtime.frames import Presence
+from app.realtime.lines import Feed, Line, Places, grouped
+from app.realtime.protocol import CloseCode
 from app.realtime.streams import PAGE, LogEntry, Outgoing
 from app.runtime import Runtime
 from app.security.principal import Principal
 from app.services.rooms import lanes, presence, reading, standing
 
 LINES_OF_ACCOUNT: Final = 5
-LINES_OF_ADDRESS: Final = 50
 POLL_SECONDS: Final = 2.0
 SWEEP_SECONDS: Final = 15.0
 RECONNECT_MOST_MS: Final = 5_000
@@ -40,66 +38,17 @@ READS_AT_ONCE: Final = 3
 """Of the pool's connections; the rest are for requests and for what members send."""
 
 REMOVED: Final = "removed"
-V = TypeVar("V")
 _log = logging.get_logger(__name__)
-
-
-@dataclass(eq=False, slots=True)
-class Line:
-    """One socket as the hub knows it: whose it is, what it owes, and how its writer is roused."""
-
-    principal: Principal
-    address: str
-    connection: Connection
-    roused: asyncio.Event = field(default_factory=asyncio.Event)
-    members: dict[UUID, UUID] = field(default_factory=dict)
-    """Of each room that the line follows, the membership that lets it."""
-
-    presences: dict[UUID, UUID] = field(default_factory=dict)
-
-    def rouse(self) -> None:
-        """Let the writer look at what is to be sent."""
-        self.roused.set()
-
-    def close(self, code: CloseCode, *, discard: bool = False) -> None:
-        """Let the writer close the socket, after what waits or, with `discard`, at once."""
-        self.connection.close(code, discard=discard)
-        self.rouse()
-
-
-@dataclass(eq=False, slots=True)
-class Feed:
-    """A room that somebody here follows or waits for, and how far its log was read here."""
-
-    organization_id: UUID
-    room_id: UUID
-    lines: set[Line] = field(default_factory=set)
-    waiters: dict[asyncio.Event, int] = field(default_factory=dict)
-    authors: dict[UUID, Author] = field(default_factory=dict)
-    seq: int | None = None
-    noticed: int = 0
-    is_reading: bool = False
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether anybody here still asks for the room."""
-        return bool(self.lines or self.waiters)
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether the log holds more than was read here."""
-        return bool(self.lines) and self.seq is not None and self.seq < self.noticed
 
 
 class Hub:
     """The sockets of this process and the rooms they follow."""
 
     def __init__(self, runtime: Runtime, bus: Bus, *, most_lines: int) -> None:
-        self._runtime, self._bus, self._most_lines = runtime, bus, most_lines
+        self._runtime, self._bus = runtime, bus
+        self._places = Places(most_lines)
         self._lines: set[Line] = set()
         self._by_account: dict[UUID, list[Line]] = {}
-        self._by_address: Counter[str] = Counter()
-        self._handshakes = 0
         self._feeds: dict[UUID, Feed] = {}
         self._events = happenings.Readers(runtime)
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
@@ -138,19 +87,10 @@ class Hub:
         Raises ServiceBusy when the process is full or leaving, TooManyRequests when the address
         has fifty sockets (WS-03).
         """
-        if self.is_draining or self._handshakes >= self._most_lines:
+        if self.is_draining:
             raise ServiceBusy(headers={"Retry-After": "5"})
-        if self._by_address[address] >= LINES_OF_ADDRESS:
-            raise TooManyRequests(headers={"Retry-After": "5"})
-        self._handshakes += 1
-        self._by_address[address] += 1
-        try:
+        with self._places.taken(address):
             yield
-        finally:
-            self._handshakes -= 1
-            self._by_address[address] -= 1
-            if not self._by_address[address]:
-                del self._by_address[address]
 
     def join(self, line: Line, position: int) -> None:
         """Take a socket in; the sixth of an account closes its first (WS-03)."""
@@ -162,6 +102,8 @@ class Hub:
         open_lines = [each for each in own if each.connection.closing is None]
         for surplus in open_lines[:-LINES_OF_ACCOUNT]:
             surplus.close(CloseCode.REPLACED)
+        if self.is_draining:
+            self._send_away(line)  # it came through the door while it closed
 
     def leave(self, line: Line) -> None:
         """Let a socket go: nothing is told to it any more, and its presences end."""
@@ -171,7 +113,7 @@ class Hub:
         if not own:
             del self._by_account[line.principal.account_id]
         for room_id in [room_id for room_id, feed in self._feeds.items() if line in feed.lines]:
-            self._part(line, room_id)
+            self.unfollow(line, room_id)
         if not self._lines:
             self._is_empty.set()
 
@@ -193,10 +135,6 @@ class Hub:
         if feed.seq is None:
             feed.seq = head_seq
         self._stir(feed)
-
-    def unfollow(self, line: Line, room_id: UUID) -> None:
-        """Tell a line nothing of a room any more."""
-        self._part(line, room_id)
 
     async def until_said(
         self, principal: Principal, room_id: UUID, after_seq: int, seconds: float
@@ -220,7 +158,8 @@ class Hub:
             feed = self._feeds[room_id] = Feed(organization_id, room_id)
         return feed
 
-    def _part(self, line: Line, room_id: UUID) -> None:
+    def unfollow(self, line: Line, room_id: UUID) -> None:
+        """Tell a line nothing of a room any more; its presence there ends."""
         line.members.pop(room_id, None)
         presence_id = line.presences.pop(room_id, None)
         if presence_id is not None:
@@ -237,7 +176,7 @@ class Hub:
     def _remove(self, line: Line, room_id: UUID) -> None:
         """End a subscription that may no longer be; nothing of the room leaves after this."""
         line.connection.remove(room_id, REMOVED)
-        self._part(line, room_id)
+        self.unfollow(line, room_id)
         line.rouse()
 
     def _remove_member(self, line: Line, room_id: UUID, member_id: UUID) -> None:
@@ -347,13 +286,13 @@ class Hub:
     async def _read_events(self, organization_id: UUID) -> None:
         lines = [line for line in self._lines if line.principal.organization_id == organization_id]
         principals = {line.principal.account_id: line.principal for line in lines}
-        async for account_id, frames in self._events.read(
-            organization_id, principals.values(), self._reads
-        ):
-            for line in list(self._by_account.get(account_id, ())):
-                for frame in frames:
-                    line.connection.queue(frame)
-                line.rouse()
+        reading_on = self._events.read(organization_id, principals.values(), self._reads)
+        async with aclosing(reading_on) as told:
+            async for account_id, frames in told:
+                for line in list(self._by_account.get(account_id, ())):
+                    for frame in frames:
+                        line.connection.queue(frame)
+                    line.rouse()
 
     def _show_presence(self, room_id: UUID, member_id: UUID, state: str) -> None:
         feed = self._feeds.get(room_id)
@@ -382,19 +321,21 @@ class Hub:
     # What may have been missed
 
     async def compare_heads(self) -> bool:
-        """Ask how far the logs of all followed rooms reach (WS-11)."""
-        for organization_id, rooms in _grouped(
-            (feed.organization_id, feed.room_id) for feed in self._feeds.values()
-        ).items():
+        """Ask how far the logs of all followed rooms reach, and the events (WS-11)."""
+        rooms = grouped((feed.organization_id, feed.room_id) for feed in self._feeds.values())
+        organizations = {line.principal.organization_id for line in self._lines}
+        for organization_id in organizations | rooms.keys():
             async with self._lane(organization_id) as lane:
-                heads = await standing.heads_of(lane, rooms)
+                heads = await standing.heads_of(lane, rooms.get(organization_id, ()))
+                position = await standing.position_of(lane)
             for room_id, head_seq in heads.items():
                 self._notice(room_id, head_seq)
+            self._tell_events(organization_id, position)
         return False
 
     async def sweep(self) -> bool:
         """Close what has lost its sign-in or its membership, whatever was not heard (WS-14)."""
-        for organization_id, lines in _grouped(
+        for organization_id, lines in grouped(
             (line.principal.organization_id, line) for line in self._lines
         ).items():
             # What is true of a line may change while the database is asked.
@@ -428,12 +369,15 @@ class Hub:
             for said in feed.waiters:
                 said.set()
         for line in list(self._lines):
-            line.connection.drain(random.randint(0, RECONNECT_MOST_MS))  # noqa: S311 (it spreads)
-            line.rouse()
+            self._send_away(line)
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
                 await self._is_empty.wait()
                 await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _send_away(self, line: Line) -> None:
+        line.connection.drain(random.randint(0, RECONNECT_MOST_MS))  # noqa: S311 (it spreads)
+        line.rouse()
 
     # Reading
 
@@ -458,10 +402,3 @@ def hub_of(connection: HTTPConnection) -> Hub:
     """The hub of the process that serves a request."""
     hub: Hub = connection.app.state.hub
     return hub
-
-
-def _grouped(pairs: Iterable[tuple[UUID, V]]) -> dict[UUID, list[V]]:
-    groups: dict[UUID, list[V]] = {}
-    for key, value in pairs:
-        groups.setdefault(key, []).append(value)
-    return groups

@@ -26,7 +26,8 @@ from app.models.rooms import Presence, RoomMember
 from app.models.sessions import Attendance
 from app.realtime.bus import Channel, Listener
 from app.realtime.frames import Subscribe
-from app.realtime.hub import LINES_OF_ADDRESS, Hub, Line
+from app.realtime.hub import Hub
+from app.realtime.lines import LINES_OF_ADDRESS, Line
 from app.realtime.protocol import CloseCode, Connection
 from app.security.principal import Principal, Reach
 from app.security.scopes import ScopeSet
@@ -115,7 +116,7 @@ async def line_of(stage: Stage, person: Person, hub: Hub) -> Line:
         authenticated_at=sign_in.authenticated_at,
         reach=Reach.MEMBER,
     )
-    line = Line(principal, "192.0.2.1", Connection(0.0))
+    line = Line(principal, Connection(0.0))
     hub.join(line, 0)
     room_id, head = UUID(stage.room_id), len(await stage.log())
     line.connection.receive(

@@ -19,6 +19,7 @@ _SIGN_INS: Final = """
 """
 _MEMBERS: Final = "select id from room_member where id = any ($1::uuid[]) and left_at is null"
 _PRESENT_MEMBERS: Final = "select id from room_member where room_id = $1 and left_at is null"
+_POSITION: Final = "select coalesce((select position from event_head), 0)"
 _HEADS: Final = "select id, head_seq from room where id = any ($1::uuid[])"
 
 
@@ -44,3 +45,9 @@ async def heads_of(lane: Lane, room_ids: Collection[UUID]) -> dict[UUID, int]:
     """How far the logs of these rooms reach."""
     rows = await lane.connection.fetch(_HEADS, list(room_ids))
     return {row["id"]: row["head_seq"] for row in rows}
+
+
+async def position_of(lane: Lane) -> int:
+    """The last position that was given to an event of the organization."""
+    position: int = await lane.connection.fetchval(_POSITION)
+    return position
