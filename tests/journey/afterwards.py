@@ -100,6 +100,8 @@ async def _feed(journey: Journey) -> list[dict[str, Any]]:
 async def account_for(journey: Journey) -> None:
     """Jordan reads who has seen the record; so does the privacy officer, who is seen as well."""
     jordan = journey.jordan
+    lifetime = await jordan.person.renew()
+    journey.story.step("Jordan's phone wakes up and renews its tokens", 200, f"{lifetime} s")
     path = f"/v1/participants/{jordan.participant_id}/accesses"
     history = await jordan.person.all_of(path)
     names = {each["actor_name"] for each in history if each["actor_name"]}

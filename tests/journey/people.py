@@ -111,6 +111,14 @@ class Person:
         self.me = (await self.get("/v1/me")).body
         return self.me
 
+    async def renew(self) -> int:
+        """Turn the refresh token into the next pair; gives the seconds that it is good for."""
+        await self._exchange(
+            grant_type="refresh_token", refresh_token=self._tokens["refresh_token"]
+        )
+        lifetime: int = self._tokens["expires_in"]
+        return lifetime
+
     async def _exchange(self, **form: str) -> None:
         response = await self._http.post("/oauth/token", data={"client_id": self._app, **form})
         self._tokens = self._check("POST", "/oauth/token", response, HTTPStatus.OK).body
@@ -121,9 +129,7 @@ class Person:
         if not self._tokens:
             return {}
         if time.monotonic() > self._renew_at:
-            await self._exchange(
-                grant_type="refresh_token", refresh_token=self._tokens["refresh_token"]
-            )
+            await self.renew()
         return {"Authorization": f"Bearer {self._tokens['access_token']}"}
 
     # Speaking HTTP

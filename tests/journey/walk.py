@@ -3,8 +3,8 @@
 import asyncio
 import signal
 import tempfile
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,10 +21,10 @@ async def walk(database: Database) -> int:
 
     Whatever was started is stopped before this returns, and when it is cancelled by a signal.
     """
-    _stop_when_terminated()
     story, children = Story(), list[Child]()
     try:
         async with AsyncExitStack() as stack:
+            stack.enter_context(_stopped_when_terminated())
             journey = await _set_out(story, database, children, stack)
             await _all_of_it(journey)
     except Surprise as surprise:
@@ -43,6 +43,8 @@ async def _set_out(
     data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stepwell-journey-")))
     say(f"Two API processes and a worker start over {database.name}.")
     service = await stack.enter_async_context(running(database, data_dir, children))
+    for child in children:
+        say(f"  {child.name}: process {child.process.pid}")
     receiver = await stack.enter_async_context(listening())
     return Journey(story, service, receiver, stack, Calendar.after(datetime.now(tz=UTC)))
 
@@ -72,8 +74,13 @@ def _complain(sentence: str, children: Sequence[Child]) -> None:
     say(f"\nThe journey ends here: {sentence}")
 
 
-def _stop_when_terminated() -> None:
+@contextmanager
+def _stopped_when_terminated() -> Iterator[None]:
     """Let SIGTERM do what Ctrl-C does: everything that was started is stopped."""
-    task = asyncio.current_task()
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
     if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
