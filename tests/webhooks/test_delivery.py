@@ -215,6 +215,23 @@ async def test_wh_12_a_new_url_proves_itself_and_gets_what_came_meanwhile(
     ]
 
 
+async def test_wh_12_a_new_url_gets_nothing_but_the_question_until_it_proves_itself(
+    make: Make, place: Workplace, carrier: Courier, administrator: Person
+) -> None:
+    async with receiver(proves()) as old, receiver(says(reply(204))) as new:
+        endpoint = await register(administrator, old.url)
+        await work(place, carrier)
+        await administrator.patch(
+            f"/v1/webhooks/{endpoint.id}", json={"url": new.url}, headers={"If-Match": '"2"'}
+        )
+        await happen(make)
+        await work(place, carrier)
+
+    assert len(new.requests) == 1
+    assert happenings(new) == happenings(old) == []
+    assert (await endpoint.delivery())["state"] == "waiting"
+
+
 async def test_wh_01_a_webhook_is_thin_and_signed_for_its_endpoint(
     make: Make, place: Workplace, carrier: Courier, administrator: Person
 ) -> None:
@@ -726,6 +743,39 @@ async def test_an_attempt_whose_lease_ran_out_decides_nothing(
     delivery = await endpoint.delivery()
     assert delivery["state"] == "delivered"
     assert [(a["number"], a["status"]) for a in delivery["attempts"]] == [(1, 500), (2, 204)]
+
+
+async def test_two_failures_of_overlapping_attempts_count_once(
+    make: Make, place: Workplace, carrier: Courier, administrator: Person
+) -> None:
+    arrived, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def fail(
+        got: Receiver, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if len(happenings(got)) == 1:
+            arrived.set()
+            await goes_on.wait()
+        await proves([500])(got, reader, writer)
+
+    async with receiver(fail) as listening:
+        endpoint = await register(administrator, listening.url)
+        await work(place, carrier)
+        await happen(make)
+        await sequencer.sequence(place)
+        await carrier.deliver_due()
+        await arrived.wait()
+        async with courier(place) as second:
+            with later(delivering.LEASE):
+                await work(place, second)
+        before = await endpoint.delivery()
+        goes_on.set()
+        await carrier.finish()
+
+    after = await endpoint.delivery()
+    assert after["next_attempt_at"] == before["next_attempt_at"]
+    assert [attempt["number"] for attempt in after["attempts"]] == [1, 2]
+    assert (await endpoint.read())["failures_in_a_row"] == 1
 
 
 async def test_counting_failures_is_no_edit(
