@@ -22,7 +22,7 @@ from app.settings import Settings
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 ANNOUNCEMENT: Final = "Stepwell serves"
-START_SECONDS: Final = 30
+START_SECONDS: Final = 90
 STOP_SECONDS: Final = 25
 KEPT_LINES: Final = 500
 

@@ -152,7 +152,7 @@ class Socket:
         try:
             async with self._transaction(Permission.ROOM_READ) as (lane, principal):
                 room = await reading.get_room(lane, principal, frame.room_id)
-                await reading.record_read(lane, room.id, [])
+                await reading.record_following(lane, room.id)
                 arrival = await presence.arrive(lane, principal, room)
         except BaseException:
             self._hub.unfollow(self._line, frame.room_id)

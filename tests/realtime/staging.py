@@ -24,8 +24,6 @@ from tests.realtime.making import assert_fits
 from tests.routers.scheduling import created, join, lead, open_group
 
 ORIGIN: Final = Origin("http://localhost:5173")
-PATIENCE: Final = 30
-"""Seconds after which a test has failed; nothing waits for them to pass."""
 
 
 @dataclass(frozen=True)

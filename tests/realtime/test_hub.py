@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack
 from datetime import timedelta
 from http import HTTPStatus
@@ -37,38 +36,17 @@ from tests.factories import FULL_SCOPE, Make, Person
 from tests.processes import ApiProcess, api_processes
 from tests.realtime.making import seen
 from tests.realtime.staging import (
-    PATIENCE,
     Stage,
     ask,
     close_of,
     device,
     ended,
     hear,
-    open_stage,
     raw,
 )
 from tests.routers.scheduling import an_evening, minutes, set_clock
 
 SLOW_MESSAGES: Final = 500
-
-
-@pytest.fixture(scope="module")
-async def apis(
-    server: embedded.EmbeddedServer, settings: Settings
-) -> AsyncIterator[list[ApiProcess]]:
-    async with api_processes(server, settings, 2) as processes:
-        yield processes
-
-
-@pytest.fixture
-async def stage(make: Make) -> Stage:
-    return await open_stage(make)
-
-
-@pytest.fixture(autouse=True)
-async def impatient() -> AsyncIterator[None]:
-    async with asyncio.timeout(2 * PATIENCE):
-        yield
 
 
 # Without a socket: what the hub decides

@@ -9,27 +9,15 @@ import pytest
 
 from app.core import embedded
 from app.settings import Settings
-from tests.factories import Make
 from tests.processes import ApiProcess, api_processes, free_port
 from tests.realtime.nats_server import NatsServer, nats_server
-from tests.realtime.staging import PATIENCE, Stage, device, open_stage
+from tests.realtime.staging import Stage, device
 
 
 @pytest.fixture
 async def nats() -> AsyncIterator[NatsServer]:
     async with nats_server(free_port()) as server:
         yield server
-
-
-@pytest.fixture
-async def stage(make: Make) -> Stage:
-    return await open_stage(make)
-
-
-@pytest.fixture(autouse=True)
-async def impatient() -> AsyncIterator[None]:
-    async with asyncio.timeout(3 * PATIENCE):
-        yield
 
 
 async def test_ws_12_messages_reach_every_process_whatever_happens_to_nats(

@@ -1,7 +1,7 @@
 """Access that ends reaches open sockets: at once when told, within seconds when not (WS-14)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from http import HTTPStatus
 from uuid import UUID
@@ -10,46 +10,24 @@ import pytest
 from sqlalchemy import update
 from websockets.exceptions import ConnectionClosed
 
-from app.core import clock, embedded
+from app.core import clock
 from app.models.accounts import Account, AccountState, SignIn
 from app.models.rooms import EntryKind
-from app.settings import Settings
 from tests.clients.chat import RefusedError
 from tests.factories import Make, Person, problem_of
-from tests.processes import ApiProcess, api_processes
+from tests.processes import ApiProcess
 from tests.realtime.staging import (
-    PATIENCE,
     Stage,
     ask,
     close_of,
     device,
     ended,
     hear,
-    open_stage,
     raw,
 )
 
 SOON = 2.0
 """Seconds within which an open socket has heard that access ended."""
-
-
-@pytest.fixture(scope="module")
-async def apis(
-    server: embedded.EmbeddedServer, settings: Settings
-) -> AsyncIterator[list[ApiProcess]]:
-    async with api_processes(server, settings, 2) as processes:
-        yield processes
-
-
-@pytest.fixture
-async def stage(make: Make) -> Stage:
-    return await open_stage(make)
-
-
-@pytest.fixture(autouse=True)
-async def impatient() -> AsyncIterator[None]:
-    async with asyncio.timeout(PATIENCE):
-        yield
 
 
 async def test_ws_14_who_is_removed_gets_nothing_more(apis: list[ApiProcess], stage: Stage) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 from uuid import uuid4
@@ -16,39 +16,18 @@ from app.models.rooms import EntryKind
 from app.settings import Settings
 from tests.clients.chat import ChatClient, RefusedError
 from tests.clients.checkers import Acknowledged, Display, Logged, Membership, check_rooms
-from tests.factories import Make, Person
+from tests.factories import Person
 from tests.processes import ApiProcess, api_processes
 from tests.realtime.staging import (
-    PATIENCE,
     Stage,
     ask,
     close_of,
     device,
     hear,
-    open_stage,
     raw,
     ticket_of,
 )
-
-
-@pytest.fixture(scope="module")
-async def apis(
-    server: embedded.EmbeddedServer, settings: Settings
-) -> AsyncIterator[list[ApiProcess]]:
-    async with api_processes(server, settings, 2) as processes:
-        yield processes
-
-
-@pytest.fixture
-async def stage(make: Make) -> Stage:
-    return await open_stage(make)
-
-
-@pytest.fixture(autouse=True)
-async def impatient() -> AsyncIterator[None]:
-    async with asyncio.timeout(PATIENCE):
-        yield
-
+from tests.routers.signing_in import audited
 
 # Talking
 
@@ -444,3 +423,24 @@ async def test_ws_15_a_fresh_ticket_of_the_same_sign_in_goes_on(
         assert (await hear(socket, "nack"))["code"] == "foreign_origin"
         await ask(socket, "reauthenticate", ref="3", ticket="A" * 43)
         assert (await hear(socket, "nack"))["code"] == "unauthenticated"
+
+
+# Traces
+
+
+async def test_what_is_followed_said_and_refused_on_a_socket_leaves_a_trace(
+    server: embedded.EmbeddedServer, apis: list[ApiProcess], stage: Stage
+) -> None:
+    heron, stranger = await stage.member(), await stage.make.participant()
+    async with device(apis[0], heron) as a, device(apis[1], stage.leader) as leader:
+        await leader.follow(stage.room_id)
+        await a.say(stage.room_id, "hello")
+    async with device(apis[0], stranger) as outside:
+        with pytest.raises(RefusedError, match="not_found"):
+            await outside.follow(stage.room_id)
+
+    traces = await audited(server, stage.make.organization_id)
+    assert {"room:read success", "room:write success", "room:subscribe refused"} <= set(traces)
+    items = (await heron.get(f"/v1/participants/{heron.participant_id}/accesses")).json()["items"]
+    looked = [each["resource"] for each in items if each["actor_name"] == "Robin Vale"]
+    assert "room" in looked

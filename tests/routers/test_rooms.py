@@ -1,18 +1,21 @@
 """Rooms by REST: who reads, who speaks, who is removed, and what nobody learns."""
 
+import asyncio
 import json
+import random
 from http import HTTPStatus
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import select
 
-from app.models.audit import AuditEvent
+from app.core import embedded
 from app.models.rooms import EntryKind, RealtimeTicket, RoomMember
 from app.security import secrets
 from tests.factories import Make, Person, problem_of
 from tests.realtime.staging import Stage, open_stage
 from tests.routers.scheduling import created, events_of
+from tests.routers.signing_in import audited
 
 
 @pytest.fixture
@@ -187,14 +190,67 @@ async def test_who_leads_is_not_removed(stage: Stage) -> None:
     assert problem_of(refused) == "leaders-stay"
 
 
-async def test_reads_and_words_leave_a_trace(stage: Stage) -> None:
-    heron = await stage.member()
-    await heron.post(f"/v1/rooms/{stage.room_id}/entries", json=message())
-    await entries(stage.leader, stage.room_id)
+async def test_authz_07_nobody_sees_what_was_said_outside_their_membership(stage: Stage) -> None:
+    """A random history of joining, leaving and speaking, told by what each member sees."""
+    chance = random.Random(7)  # noqa: S311 (a history, not a secret)
+    people = [await stage.make.participant(alias=f"Bird {n}") for n in range(4)]
+    inside: dict[Person, list[str]] = {}
+    for step in range(40):
+        person = chance.choice(people)
+        if person not in inside:
+            await stage.admit(person)
+            inside[person] = []
+        elif chance.random() < 0.3:
+            await stage.remove(person)
+            del inside[person]
+        else:
+            await stage.say(person, str(step))
+            for seen in inside.values():
+                seen.append(str(step))
 
-    seen = (await heron.get(f"/v1/participants/{heron.participant_id}/accesses")).text
-    assert "room" in seen
-    assert AuditEvent.__tablename__ not in seen
+    for person in people:
+        answer = await person.get(f"/v1/rooms/{stage.room_id}/entries", params={"limit": 100})
+        if person in inside:
+            said = [each for each in answer.json()["items"] if each["kind"] == "message"]
+            assert [each["body"] for each in said] == inside[person]
+        else:
+            assert problem_of(answer) == "not-found"
+    assert inside
+
+
+async def test_ws_07_many_writers_make_a_sequence_without_gaps_and_without_doubles(
+    stage: Stage,
+) -> None:
+    path = f"/v1/rooms/{stage.room_id}/entries"
+    people = [await stage.member(f"Bird {n}") for n in range(4)]
+
+    async def write(person: Person) -> list[str]:
+        bodies = [message(str(n)) for n in range(10)]
+        for body in (*bodies, *bodies[::5]):
+            created(await person.post(path, json=body))
+        return [str(body["client_message_id"]) for body in bodies]
+
+    written = await asyncio.gather(*(write(person) for person in people))
+
+    log = await stage.log()
+    assert [row.seq for row in log] == list(range(1, len(log) + 1))
+    kept = sorted(str(row.client_message_id) for row in log if row.kind is EntryKind.MESSAGE)
+    assert kept == sorted(each for some in written for each in some)
+
+
+async def test_reads_words_and_refusals_leave_a_trace(
+    stage: Stage, server: embedded.EmbeddedServer
+) -> None:
+    heron, stranger = await stage.member(), await stage.make.participant()
+    await stage.say(heron, "hello")
+    await entries(stage.leader, stage.room_id)
+    await stranger.get(f"/v1/rooms/{stage.room_id}/entries")
+
+    items = (await heron.get(f"/v1/participants/{heron.participant_id}/accesses")).json()["items"]
+
+    traces = {(each["action"], each["resource"]) for each in items}
+    assert {("C", "room_entry"), ("R", "room")} <= traces
+    assert "room:read refused" in await audited(server, stage.make.organization_id)
 
 
 async def test_ws_01_a_ticket_is_kept_as_a_digest(make: Make) -> None:

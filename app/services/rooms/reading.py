@@ -78,6 +78,13 @@ _MEMBERS: Final = Query(
     .order_by(RoomMember.id)
     .limit(MOST_MEMBERS)
 )
+_WHO: Final = Query(
+    select(RoomMember.participant_id).where(
+        RoomMember.room_id == bindparam("room", type_=Uuid),
+        RoomMember.left_at.is_(None),
+        RoomMember.participant_id.is_not(None),
+    )
+)
 _retraction = aliased(RoomEntry)
 _LOG: Final = Query(
     select(
@@ -173,6 +180,12 @@ async def read_log(
     if for_member is not None:
         entries = [_as_seen_by(for_member, entry) for entry in entries]
     return Stretch(entries, sorted(authors))
+
+
+async def record_following(lane: Lane, room_id: UUID) -> None:
+    """Leave the trace of a member who follows a room live, and so reads whoever is in it."""
+    rows = await lane.all(_WHO, room=room_id)
+    await record_read(lane, room_id, [row["participant_id"] for row in rows])
 
 
 async def record_read(lane: Lane, room_id: UUID, participant_ids: Sequence[UUID | None]) -> None:
