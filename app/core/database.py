@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, cast
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import event
+from sqlalchemy import ExceptionContext, event
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
@@ -93,6 +93,14 @@ def connection_lost(error: BaseException) -> bool:
     ) or isinstance(error.__cause__, ConnectionError)
 
 
+def was_dead_already(error: BaseException) -> bool:
+    """Whether a pooled connection had died before it was asked, so that a new one may do.
+
+    Who has waited in vain does not wait a second time: the first answer is as late as it may be.
+    """
+    return connection_lost(error) and not isinstance(error, TimeoutError)
+
+
 class Connections:
     """The process's pool. Its role owns nothing and cannot bypass row-level security."""
 
@@ -121,6 +129,7 @@ class Connections:
                 },
             },
         )
+        event.listen(self.engine.sync_engine, "handle_error", _hang_up)
         self.sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 
     async def begin_command(self) -> "CommandTransaction":
@@ -246,7 +255,11 @@ class LaneTransaction:
     async def roll_back(self, error: BaseException) -> None:
         connection = self.lane.connection
         try:
-            if isinstance(error, asyncio.CancelledError) or connection.is_closed():
+            if isinstance(error, TimeoutError):
+                # The server does not answer: neither would it answer to ROLLBACK.
+                connection.terminate()
+                await greenlet_spawn(self._pooled.invalidate)
+            elif isinstance(error, asyncio.CancelledError) or connection.is_closed():
                 # A statement may still be under way: only a new connection is clean.
                 await greenlet_spawn(self._pooled.invalidate)
             else:
@@ -271,6 +284,17 @@ async def driver_connection(db: AsyncSession) -> asyncpg.Connection:
 async def lane_of(db: AsyncSession) -> Lane:
     """The driver's lane inside a command's transaction."""
     return Lane(await driver_connection(db), db.info)
+
+
+def _hang_up(context: ExceptionContext) -> None:
+    """A connection whose server does not answer is not asked to roll back: it is closed.
+
+    The session would send ROLLBACK, and wait as long again.
+    """
+    if isinstance(context.original_exception, TimeoutError) and context.connection is not None:
+        cast("asyncpg.Connection", context.connection.connection.driver_connection).terminate()
+        context.is_disconnect = True
+        context.invalidate_pool_on_disconnect = False
 
 
 @event.listens_for(Session, "before_flush")

@@ -2,15 +2,18 @@
 
 import asyncio
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
 from app.core import metrics
-from app.core.database import connection_lost
+from app.core.database import Connections, connection_lost
 from app.security.guards import Public, runtime_of
 
+_PATIENCE_SECONDS: Final = 1.0
+
 routes = APIRouter(include_in_schema=False)
+_leaving: set[asyncio.Task[bool]] = set()
 
 
 @routes.get("/livez", dependencies=[Public])
@@ -40,8 +43,20 @@ async def read_metrics() -> Response:
 
 
 async def _database_answers(request: Request) -> bool:
+    asking = asyncio.create_task(_ask(runtime_of(request).connections))
+    await asyncio.wait({asking}, timeout=_PATIENCE_SECONDS)
+    if asking.done():
+        return asking.result()
+    # To take leave of a server that does not answer takes time, which the caller does not have.
+    _leaving.add(asking)
+    asking.add_done_callback(_leaving.discard)
+    asking.cancel()
+    return False
+
+
+async def _ask(connections: Connections) -> bool:
     try:
-        async with asyncio.timeout(1), runtime_of(request).connections.lane() as lane:
+        async with connections.lane() as lane:
             return bool(await lane.connection.fetchval("select 1"))
     except Exception as error:
         if not connection_lost(error):

@@ -25,7 +25,7 @@ from app.core.database import (
     Lane,
     LaneTransaction,
     Transaction,
-    connection_lost,
+    was_dead_already,
 )
 from app.core.problems import Forbidden, InsufficientScope, Problem, Unauthenticated
 from app.domain.roles import AccountKind, StaffRole
@@ -168,7 +168,7 @@ async def open_lane(opening: Opening, runtime: Runtime) -> LaneTransaction:
     try:
         return await _open_lane_once(opening, runtime)
     except Exception as error:
-        if not connection_lost(error):
+        if not was_dead_already(error):
             raise
         return await _open_lane_once(opening, runtime)
 
@@ -205,7 +205,7 @@ async def open_command(opening: Opening, runtime: Runtime) -> CommandTransaction
     try:
         return await _open_command_once(opening, runtime)
     except Exception as error:
-        if not connection_lost(error):
+        if not was_dead_already(error):
             raise
         return await _open_command_once(opening, runtime)
 
