@@ -63,6 +63,10 @@ _STDLIB_EVENTS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
+# The server says it of every handshake that was refused with an answer of its own (WS-02).
+_UNTRUE: Final = frozenset({"ASGI callable returned without completing handshake."})
+
+
 class FieldNotAllowedError(ValueError):
     """Something was logged under a name, or with a text, that logs may not hold."""
 
@@ -233,6 +237,8 @@ class _StdlibHandler(logging.Handler):
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
+        if str(record.msg) in _UNTRUE:
+            return
         line: dict[str, Any] = {
             "event": _STDLIB_EVENTS.get(str(record.msg), "library_message"),
             "level": record.levelname.lower(),

@@ -9,9 +9,10 @@ from http import HTTPStatus
 from typing import Any, Final
 from uuid import UUID, uuid4
 
+import pytest
 from sqlalchemy import select
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
 from app.domain.roles import RoomRole, StaffRole
@@ -161,3 +162,16 @@ async def ended(view: RoomView) -> str:
     async with view.changed:
         await view.changed.wait_for(lambda: view.ended_because is not None)
     return str(view.ended_because)
+
+
+async def refusal(
+    api: ApiProcess,
+    person: Person,
+    *offered: str,
+    **options: Any,  # noqa: ANN401 (as above)
+) -> int:
+    """The status with which a handshake is refused."""
+    with pytest.raises(InvalidStatus) as refused:
+        async with raw(api, person, *offered, **options):
+            pass
+    return refused.value.response.status_code

@@ -43,6 +43,7 @@ from tests.realtime.staging import (
     ended,
     hear,
     raw,
+    refusal,
 )
 from tests.routers.scheduling import an_evening, minutes, set_clock
 
@@ -395,6 +396,7 @@ async def test_ws_18_a_process_that_leaves_says_so_and_drops_nobody(
             )
         )
         await until_polling(api, client)
+        assert await refusal(api, heron, "stepwell.v1") == HTTPStatus.UNAUTHORIZED
 
         api.send_signal(signal.SIGTERM)
         for socket in sockets:

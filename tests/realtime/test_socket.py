@@ -25,6 +25,7 @@ from tests.realtime.staging import (
     device,
     hear,
     raw,
+    refusal,
     ticket_of,
 )
 from tests.routers.signing_in import audited
@@ -305,19 +306,6 @@ async def test_who_is_not_in_a_room_neither_follows_nor_speaks(
 
 
 # Handshakes
-
-
-async def refusal(
-    api: ApiProcess,
-    person: Person,
-    *offered: str,
-    **options: Any,  # noqa: ANN401 (as above)
-) -> int:
-    """The status with which a handshake is refused."""
-    with pytest.raises(InvalidStatus) as refused:
-        async with raw(api, person, *offered, **options):
-            pass
-    return refused.value.response.status_code
 
 
 async def test_ws_01_a_ticket_opens_one_connection_and_is_never_repeated(
