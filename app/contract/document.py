@@ -15,7 +15,7 @@ from app.core import problems
 from app.core.problems import Problem
 from app.routers.route import tagged
 from app.security import idempotency
-from app.security.guards import permission_of
+from app.security.guards import limited, permission_of
 from app.security.permissions import POLICY
 
 Json = dict[str, Any]
@@ -31,6 +31,7 @@ plans, groups and sessions, live rooms, and the events of all of these.
 - Send `Idempotency-Key` with every POST: the same request with the same key happens once.
 - What can be changed has an `ETag`; a change names it in `If-Match`, a second read may name it in
   `If-None-Match`.
+- `RateLimit` and `RateLimit-Policy` say what is left of a limit; a 429 has `Retry-After`.
 - Instants are UTC, time zones have IANA names, ids are UUIDs.
 
 Live rooms speak WebSocket: `asyncapi.yaml` beside this document describes them.
@@ -233,6 +234,8 @@ def _problems_of(operation: _Operation) -> Iterable[type[Problem]]:
         yield from _WITH_BODY
     if operation.content["security"]:
         yield from _WITH_TOKEN
+    if any(one.call is limited for one in operation.route.dependant.dependencies):
+        yield problems.TooManyRequests
     if _takes_key(operation):
         yield from _WITH_KEY
 
