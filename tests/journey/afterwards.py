@@ -54,8 +54,8 @@ def _after_first(journey: Journey) -> str:
 async def receive(journey: Journey) -> None:
     """Every event of the feed has reached the receiver, signed, and says nothing about anybody."""
     feed = await _feed(journey)
-    owed = {f"msg_{UUID(event['id']).hex}" for event in feed}
-    types = {event["type"] for event in feed}
+    owed = {f"msg_{UUID(event['id']).hex}": event["type"] for event in feed}
+    types = set(owed.values())
     journey.story.expect(types >= _OWED, f"the feed lacks {sorted(_OWED - types)}")
     places = [event["position"] for event in feed]
     journey.story.expect(

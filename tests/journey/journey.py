@@ -89,7 +89,6 @@ class Journey:
     staff: dict[str, Person] = field(default_factory=dict)
     cases: dict[str, Case] = field(default_factory=dict)
     program: dict[str, Any] = field(default_factory=dict)
-    webhook: dict[str, Any] = field(default_factory=dict)
     listens_after: int = 0
     """The position in the feed after which the receiver is owed every event."""
     group: dict[str, Any] = field(default_factory=dict)

@@ -125,23 +125,17 @@ async def listen(journey: Journey) -> None:
         "Avery registers a receiver of webhooks", registered.status, registered["state"]
     )
 
-    async def is_active() -> bool:
-        journey.webhook = (await avery.get(f"/v1/webhooks/{registered['id']}")).body
-        return bool(journey.webhook["state"] == "active")
+    async def is_verified() -> bool:
+        """Whether the feed says so: every later event is owed to the receiver."""
+        feed = await avery.get("/v1/events?limit=100")
+        proofs = [each for each in feed["items"] if each["type"] == "endpoint.verified"]
+        journey.listens_after = proofs[0]["position"] if proofs else 0
+        return bool(proofs)
 
-    await journey.eventually(is_active, "the receiver's proof was not taken")
+    await journey.eventually(is_verified, "the receiver's proof was not taken")
+    state = (await avery.get(f"/v1/webhooks/{registered['id']}"))["state"]
+    journey.story.expect(state == "active", f"the receiver is {state}")
     journey.story.step(
         "The receiver answers a signed verification with its nonce",
-        telling=f"{journey.webhook['state']} after {receiver.verifications}",
+        telling=f"{state} after {receiver.verifications}",
     )
-    journey.listens_after = await _head_of_feed(journey)
-
-
-async def _head_of_feed(journey: Journey) -> int:
-    """The position up to which the feed of events has been read."""
-    after = 0
-    while True:
-        page = await journey.administrator.get(f"/v1/events?after={after}&limit=100")
-        after = int(page["next_after"])
-        if not page["has_more"]:
-            return after

@@ -6,7 +6,7 @@ asked to, and keeps what it was sent.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -42,14 +42,14 @@ class Receiver:
         self._secret = secret
         self._trusts.set()
 
-    async def until_received(self, ids: set[str], patience: float) -> None:
-        """Wait until all of these have arrived. Raises Surprise."""
+    async def until_received(self, owed: Mapping[str, str], patience: float) -> None:
+        """Wait until all of these have arrived: types by id. Raises Surprise."""
         try:
             async with asyncio.timeout(patience), self._arrived:
-                await self._arrived.wait_for(lambda: ids <= self.received.keys())
+                await self._arrived.wait_for(lambda: owed.keys() <= self.received.keys())
         except TimeoutError:
-            missing = len(ids - self.received.keys())
-            raise Surprise(f"{missing} of {len(ids)} webhooks did not arrive") from None
+            missing = [type_ for id_, type_ in owed.items() if id_ not in self.received]
+            raise Surprise(f"of {len(owed)} webhooks these did not arrive: {missing}") from None
 
     async def answer(self, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
         """Take one delivery: a status and a body."""
