@@ -10,15 +10,17 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
+from app.core import clock
+from app.core.ids import new_id
 from app.domain.roles import RoomRole, StaffRole
-from app.models.rooms import RoomEntry, RoomMember
+from app.models.rooms import EntryKind, Room, RoomEntry, RoomMember
 from app.services.rooms import membership
-from tests.clients.chat import ChatClient, RoomView
+from tests.clients.chat import ChatClient, History, RoomView
 from tests.factories import Make, Person
 from tests.processes import ApiProcess
 from tests.realtime.making import assert_fits
@@ -74,6 +76,27 @@ class Stage:
         posted = created(await person.post(f"/v1/rooms/{self.room_id}/entries", json=message))
         return {**posted, "message_id": posted["entry_id"]}
 
+    async def lengthen(self, by: int) -> None:
+        """Let so many entries have been made, at once and without a sound."""
+        async with self.make.transaction() as db:
+            room = await db.get_one(
+                Room, (self.make.organization_id, UUID(self.room_id)), with_for_update=True
+            )
+            await db.execute(
+                insert(RoomEntry),
+                [
+                    {
+                        "room_id": room.id,
+                        "seq": room.head_seq + n,
+                        "id": new_id(),
+                        "kind": EntryKind.SYSTEM,
+                        "at": clock.now(),
+                    }
+                    for n in range(1, by + 1)
+                ],
+            )
+            room.head_seq += by
+
     async def log(self) -> list[RoomEntry]:
         """The room's log, as the database holds it."""
         async with self.make.transaction() as db:
@@ -106,9 +129,11 @@ async def ticket_of(person: Person, origin: str | None = ORIGIN) -> str:
     return str(issued["ticket"])
 
 
-def device(api: ApiProcess, person: Person) -> ChatClient:
+def device(api: ApiProcess, person: Person, *, history: History | None = None) -> ChatClient:
     """The reference client on one process, signed in as somebody; it connects again at once."""
-    return ChatClient(api.socket_url, lambda: ticket_of(person), pause=_at_once, origin=ORIGIN)
+    return ChatClient(
+        api.socket_url, lambda: ticket_of(person), history=history, pause=_at_once, origin=ORIGIN
+    )
 
 
 async def _at_once(_seconds: float) -> None:

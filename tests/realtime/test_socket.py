@@ -99,6 +99,35 @@ async def test_ws_09_a_connection_lost_in_a_tunnel_misses_nothing(
     assert violations == []
 
 
+async def test_ws_10_who_is_too_far_behind_reloads_by_rest_and_has_the_whole_log(
+    apis: list[ApiProcess], stage: Stage
+) -> None:
+    heron, wren = await stage.member(), await stage.member()
+    began = len(await stage.log())
+    await stage.lengthen(5_001)
+
+    async def history(room_id: str, after_seq: int, head_seq: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while (reached := found[-1]["seq"] if found else after_seq) < head_seq:
+            answer = await wren.get(
+                f"/v1/rooms/{room_id}/entries", params={"after_seq": reached, "limit": 100}
+            )
+            found += answer.json()["items"]
+        return found
+
+    async with raw(apis[0], wren) as socket:
+        for after_seq, outcome in ((began, "reset"), (began + 1, "replayed")):
+            await ask(socket, "subscribe", ref="1", room_id=stage.room_id, after_seq=after_seq)
+            assert (await hear(socket, "subscribed"))["outcome"] == outcome
+    async with device(apis[1], wren, history=history) as client:
+        view = await client.follow(stage.room_id, after_seq=began)
+        live = await stage.say(heron, "live")
+        await client.until_shown(stage.room_id, live["seq"])
+
+    shown = [(each["seq"], each["entry_id"]) for each in view.shown]
+    assert shown == [(row.seq, str(row.id)) for row in await stage.log() if row.seq > began]
+
+
 async def checked(
     stage: Stage, acks: Sequence[dict[str, Any]], devices: dict[Person, ChatClient]
 ) -> list[str]:
