@@ -15,7 +15,7 @@ from app.core.database import Connections
 from app.main import create_app, make_runtime
 from app.models.organizations import Environment
 from app.schemas.organization import OrganizationCreate
-from app.security import catalogue
+from app.security import catalogue, keys
 from app.settings import Misconfigured, Settings, load, unsafe
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -75,7 +75,8 @@ def openapi(
 def check_configuration() -> None:
     """Say whether this configuration and database are safe to start with; exits 1 when not."""
     settings = _settings()
-    findings = unsafe(settings) or asyncio.run(_check_database(settings))
+    findings = [*unsafe(settings), *_check_keys(settings)]
+    findings += asyncio.run(_check_database(settings))
     for finding in findings:
         typer.echo(finding, err=True)
     if findings:
@@ -113,13 +114,23 @@ def _option(place: tuple[int | str, ...]) -> str:
     return "-".join(map(str, place)).replace("_", "-")
 
 
+def _check_keys(settings: Settings) -> list[str]:
+    """Development makes its keys at the start; only keys that are named can be wrong before."""
+    if settings.root_key_file is None and settings.token_keys_dir is None:
+        return []
+    try:
+        keys.load(settings)
+    except Misconfigured as error:
+        return error.sentences
+    return []
+
+
 async def _check_database(settings: Settings) -> list[str]:
     if settings.database_url is None:
         return []
     connections = Connections(settings.database_url.get_secret_value(), size=1)
     try:
-        async with connections.lane() as lane:
-            return await catalogue.check(lane.connection)
+        return await catalogue.findings(connections)
     finally:
         await connections.close()
 

@@ -121,6 +121,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     app.state.runtime = runtime
     app.state.has_started = app.state.is_draining = False
+    app.state.findings = []
     hub = Hub(
         runtime,
         bus_for(runtime.connections, settings.nats_url),
@@ -150,9 +151,9 @@ def _mount(app: FastAPI, routers: Iterable[APIRouter]) -> None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Start only on a database that keeps its promises; leave nothing open (AUTHZ-26)."""
     runtime: Runtime = app.state.runtime
-    async with runtime.connections.lane() as lane:
-        if findings := await catalogue.check(lane.connection):
-            raise Misconfigured(findings)
+    if findings := await catalogue.findings(runtime.connections):
+        app.state.findings = findings
+        raise Misconfigured(findings)
     app.state.has_started = True
     hub: Hub = app.state.hub
     try:

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from typing_extensions import override
 
 from app.core import logging
-from app.settings import Settings
+from app.settings import Misconfigured, Settings
 
 _GRACE_SECONDS: Final = 20
 _FRAME_BYTES: Final = 64 * 1024
@@ -95,9 +95,17 @@ def _spare_the_collector() -> None:
 
 
 def run(app: FastAPI, settings: Settings, *, said: Callable[[], None]) -> None:
-    """Serve until a signal comes; `said` is called once when requests are accepted."""
+    """Serve until a signal comes; `said` is called once when requests are accepted.
+
+    Raises Misconfigured with what the start found wrong; the server's log would not say it.
+    """
     logging.configure()
     config = configuration(app, settings)
     server = Server(config, app, said=said)
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(server.serve())
+    try:
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(server.serve())
+    except SystemExit:
+        if app.state.findings:
+            raise Misconfigured(app.state.findings) from None
+        raise

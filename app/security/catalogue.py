@@ -8,6 +8,8 @@ from typing import Final
 
 import asyncpg
 
+from app.core.database import Connections, connection_lost
+from app.core.problems.database import sqlstate
 from app.migrate import head
 
 DEFINER_FUNCTIONS: Final = frozenset(
@@ -79,6 +81,31 @@ _DANGEROUS_GRANTS: Final = """
     where g.table_schema = 'stepwell' and g.grantee = current_user
         and g.privilege_type in ('TRUNCATE', 'REFERENCES', 'TRIGGER')
 """
+_LOGGED: Final = """
+    select s.name from pg_settings s
+    join (values
+        ('log_error_verbosity', 'terse'),
+        ('log_min_error_statement', 'panic'),
+        ('log_parameter_max_length', '0'),
+        ('log_parameter_max_length_on_error', '0'),
+        ('log_statement', 'none')
+    ) wanted (name, value) using (name)
+    where s.setting != wanted.value
+    order by 1
+"""
+_UNREACHABLE: Final = "The database cannot be reached: does it run, and is its URL right?"
+_NOT_LET_IN: Final = frozenset({"28", "3D"})
+
+
+async def findings(connections: Connections) -> list[str]:
+    """The same of a database that may not answer at all."""
+    try:
+        async with connections.lane() as lane:
+            return await check(lane.connection)
+    except Exception as error:
+        if not connection_lost(error) and (sqlstate(error) or "")[:2] not in _NOT_LET_IN:
+            raise
+        return [_UNREACHABLE]
 
 
 async def check(connection: asyncpg.Connection) -> list[str]:
@@ -95,6 +122,8 @@ async def check(connection: asyncpg.Connection) -> list[str]:
         findings.append(f"The view {name} is not security_invoker.")
     for grant in await _names(connection, _DANGEROUS_GRANTS):
         findings.append(f"This role holds a right that steps around row-level security: {grant}.")
+    for name in await _names(connection, _LOGGED):
+        findings.append(f"The server's log could hold what people wrote ({name}): see roles.sql.")
     return findings
 
 
