@@ -14,8 +14,9 @@ from app.security.vault import Vault
 from app.settings import Settings
 from tests.contract.matrix import Matrix, ask_everything
 from tests.contract.operations import Operation, operations_of
+from tests.contract.people import World
 from tests.contract.rehearsal import Rehearsal
-from tests.contract.world import World, build
+from tests.contract.world import build
 
 
 @pytest.fixture(scope="session")
@@ -51,12 +52,15 @@ async def matrix(world: World, rehearsal: FastAPI, operations: tuple[Operation, 
 
 
 @pytest.fixture
-def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+def say(
+    request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str], None]:
     """Tell whoever runs the tests what they counted."""
     reporter = request.config.pluginmanager.get_plugin("terminalreporter")
 
     def tell(line: str) -> None:
         if reporter is not None:  # a process of several that run the tests has none
-            reporter.write_line(line)
+            with capsys.disabled():
+                reporter.write_line(line)
 
     return tell

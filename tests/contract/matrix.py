@@ -11,8 +11,9 @@ from app.security.principal import Reach
 from tests.contract.caller import Answer, call
 from tests.contract.operations import Operation
 from tests.contract.oracle import Cell, granted, named_in_body, objects_of
+from tests.contract.people import Actor, World
 from tests.contract.requests import NOBODY, path_words, request_for
-from tests.contract.world import Actor, World, body_for
+from tests.contract.things import body_for
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Asked:
     answer: Answer
 
 
-@dataclass
+@dataclass(repr=False)  # no failure is told better by nine thousand answers
 class Matrix:
     """Every question about every operation that a permission guards."""
 

@@ -35,7 +35,7 @@ class Parameter:
     is_required: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Operation:
     """One method on one path, and everything that the document says of it."""
 
@@ -45,7 +45,7 @@ class Operation:
     description: Json
 
     @override
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"{self.method} {self.path}"
 
     @property

@@ -13,7 +13,7 @@ from app.security.permissions import POLICY, Permission
 from app.security.principal import Reach
 from tests.contract.caller import Answer
 from tests.contract.operations import Operation
-from tests.contract.world import WORDS, Actor, Circle, Slot, slots_of
+from tests.contract.people import WORDS, Actor, Circle, Slot, slots_of
 
 
 class Expected(Enum):

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from tests.contract.caller import Request, body_of, target
 from tests.contract.operations import Operation
-from tests.contract.world import Actor, Circle, body_for, slots_of
+from tests.contract.people import Actor, Circle, slots_of
+from tests.contract.things import body_for
 
 NOBODY: Final = "01a20c9d-0000-7000-8000-000000000000"
 """The id of nothing."""

@@ -16,8 +16,9 @@ from tests.contract.caller import Answer, call
 from tests.contract.matrix import Matrix
 from tests.contract.operations import Operation
 from tests.contract.oracle import Expected, expected, granted, is_as_expected, reaches
+from tests.contract.people import Circle, World, slots_of
 from tests.contract.requests import path_words, request_for
-from tests.contract.world import Circle, World, body_for, slots_of
+from tests.contract.things import body_for
 
 
 def test_authz_30_everybody_gets_what_the_policy_gives_and_no_more(
@@ -99,8 +100,8 @@ def _tokens_that_are_not_valid(world: World, runtime: Runtime) -> dict[str, str]
     actor = world.clinic.actor("participant")
     actor.token()
     claims = actor.claims
-    hour = timedelta(hours=1)
-    past = replace(claims, iat=now - hour, exp=now - hour / 2, auth_time=now - hour, jti=new_id())
+    then = now - timedelta(hours=1)
+    past = replace(claims, iat=then, exp=then + timedelta(minutes=5), auth_time=then)
     changes: dict[str, dict[str, Any]] = {
         "a sign-in that never was": {"sign_in_id": new_id()},
         "an older version of the sign-in": {"version": claims.version + 1},
@@ -110,7 +111,7 @@ def _tokens_that_are_not_valid(world: World, runtime: Runtime) -> dict[str, str]
     }
     return {
         "no token": "nonsense",
-        "expired": runtime.issuer.issue(past, now - hour),
+        "expired": runtime.issuer.issue(past, then),
         **{c: runtime.issuer.issue(replace(claims, **f), now) for c, f in changes.items()},
     }
 

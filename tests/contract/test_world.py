@@ -1,5 +1,5 @@
 from tests.contract.operations import Operation
-from tests.contract.world import World, slots_of
+from tests.contract.people import World, slots_of
 
 
 async def test_every_operation_has_its_objects(
