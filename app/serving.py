@@ -4,11 +4,12 @@ import asyncio
 import gc
 from collections.abc import Callable
 from types import FrameType
-from typing import Final
+from typing import ClassVar, Final
 
 import uvicorn
 from fastapi import FastAPI
 from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.core import logging
 from app.settings import Misconfigured, Settings
@@ -18,6 +19,52 @@ _FRAME_BYTES: Final = 64 * 1024
 _YOUNG_OBJECTS: Final = 10_000
 
 
+class Heads(HttpToolsProtocol):
+    """Hangs up on whoever does not finish the head of a request (API-02).
+
+    The server itself waits for ever, and a few hundred such callers take every connection.
+    """
+
+    patience_seconds: ClassVar[float] = 10
+    _late: asyncio.TimerHandle | None = None
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the server does
+        super().connection_made(transport)
+        self._expect()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_expecting()
+        super().connection_lost(exc)
+
+    @override
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._late is None:
+            self._expect()
+
+    @override
+    def on_headers_complete(self) -> None:
+        self._stop_expecting()
+        super().on_headers_complete()
+
+    def _expect(self) -> None:
+        self._late = self.loop.call_later(self.patience_seconds, self._give_up)
+
+    def _stop_expecting(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _give_up(self) -> None:
+        is_busy = self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]  # there is none before the first request
+        if is_busy:
+            self._expect()  # an earlier request of the same caller is still being answered
+        else:
+            self.transport.close()
+
+
 def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """The server's options; its defaults are not safe for the internet (API-01 to 03)."""
     return uvicorn.Config(
@@ -25,7 +72,7 @@ def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=Heads,
         ws="websockets-sansio",
         ws_max_size=_FRAME_BYTES,
         ws_max_queue=16,
