@@ -38,15 +38,23 @@ FULL_SCOPE = {
 class Person(AsyncClient):
     """A client that is signed in as one person."""
 
-    def __init__(self, app: FastAPI, token: str, **ids: UUID | None) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        token: str,
+        *,
+        account_id: UUID,
+        sign_in_id: UUID,
+        **ids: UUID | None,
+    ) -> None:
         super().__init__(
             transport=ASGITransport(app=app, raise_app_exceptions=False),
             base_url="http://testserver",
             headers={"Authorization": f"Bearer {token}"},
         )
         self.token = token
-        self.account_id = ids["account_id"]
-        self.sign_in_id = ids["sign_in_id"]
+        self.account_id = account_id
+        self.sign_in_id = sign_in_id
         self.staff_member_id = ids.get("staff_member_id")
         self.participant_id = ids.get("participant_id")
 
@@ -218,15 +226,19 @@ class Make:
         await db.flush()
         return sign_in
 
-    def _person(self, account: Account, sign_in: SignIn, **ids: UUID | None) -> Person:
+    def token_of(self, person: Person, *, scope: str) -> str:
+        """Another access token of the same sign-in, for an application that may do less."""
+        return self._token(person.account_id, person.sign_in_id, 1, scope)
+
+    def _token(self, account_id: UUID, sign_in_id: UUID, version: int, scope: str) -> str:
         now = clock.wall()
         claims = AccessClaims(
-            sub=account.id,
+            sub=account_id,
             organization_id=self.organization_id,
-            sign_in_id=sign_in.id,
-            version=sign_in.version,
-            client_id=sign_in.client_id,
-            scope=ScopeSet.parse(sign_in.scope),
+            sign_in_id=sign_in_id,
+            version=version,
+            client_id="stepwell-spa",
+            scope=ScopeSet.parse(scope),
             auth_time=now,
             acr="iop:1",
             amr=("pwd",),
@@ -234,7 +246,10 @@ class Make:
             iat=now,
             exp=now + timedelta(minutes=5),
         )
-        token = self.runtime.issuer.issue(claims, now)
+        return self.runtime.issuer.issue(claims, now)
+
+    def _person(self, account: Account, sign_in: SignIn, **ids: UUID | None) -> Person:
+        token = self._token(account.id, sign_in.id, sign_in.version, sign_in.scope)
         person = Person(self.app, token, account_id=account.id, sign_in_id=sign_in.id, **ids)
         self.people.append(person)
         return person

@@ -8,8 +8,9 @@ from uuid import UUID
 
 import pytest
 from httpx import Response
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
+from app.core import clock
 from app.core.embedded import EmbeddedServer
 from app.core.ids import new_id
 from app.domain.roles import StaffRole
@@ -187,3 +188,72 @@ async def test_api_07_what_is_kept_is_sealed_and_its_key_is_not_kept(
     assert len(kept["body"]) > len(str(answer["id"]))
     for plain in (key, answer["intake_id"], UUID(answer["intake_id"]).hex):
         assert plain.encode() not in octets
+
+
+async def test_api_07_an_answer_is_not_given_again_to_who_may_no_longer_see_whom_it_is_about(
+    make: Make,
+) -> None:
+    coordinator = await make.staff(StaffRole.CARE_COORDINATOR)
+    clinician = await make.staff(StaffRole.CLINICIAN)
+    participant = await make.participant(team=[coordinator, clinician])
+    body = {"participant_id": str(participant.participant_id), "instrument_key": "phq-9"}
+    keyed = {"Idempotency-Key": "assign-once"}
+    given = await clinician.post("/v1/assessments", json=body, headers=keyed)
+    assert given.status_code == HTTPStatus.CREATED, given.text
+    again = await clinician.post("/v1/assessments", json=body, headers=keyed)
+    assert again.headers["Idempotency-Replayed"] == "true"
+
+    async with make.transaction() as db:
+        await db.execute(
+            text("update care_team_member set ended_at = :now where staff_member_id = :id"),
+            {"now": clock.now(), "id": clinician.staff_member_id},
+        )
+    refused = await clinician.post("/v1/assessments", json=body, headers=keyed)
+
+    assert refused.status_code == HTTPStatus.NOT_FOUND
+
+
+async def test_aud_09_an_answer_that_is_given_again_is_on_record(make: Make) -> None:
+    clinician = await make.staff(StaffRole.CLINICIAN)
+    participant = await make.participant(team=[clinician])
+    body = {"participant_id": str(participant.participant_id), "instrument_key": "phq-9"}
+    for _ in range(2):
+        await clinician.post("/v1/assessments", json=body, headers={"Idempotency-Key": "twice"})
+
+    async with make.transaction() as db:
+        accesses = await db.execute(
+            text("select subtype from accesses_to_participant(:id, null, 10)"),
+            {"id": participant.participant_id},
+        )
+
+    assert "answer:replay" in set(accesses.scalars())
+
+
+async def test_authz_01_a_narrower_token_of_the_same_account_gets_no_earlier_answer(
+    make: Make,
+) -> None:
+    clinician = await make.staff(StaffRole.CLINICIAN)
+    participant = await make.participant(team=[clinician])
+    body = {"participant_id": str(participant.participant_id), "instrument_key": "phq-9"}
+    keyed = {"Idempotency-Key": "narrow"}
+    await clinician.post("/v1/assessments", json=body, headers=keyed)
+
+    narrow = make.token_of(clinician, scope="user/Person.r")
+    refused = await clinician.post(
+        "/v1/assessments", json=body, headers={**keyed, "Authorization": f"Bearer {narrow}"}
+    )
+
+    assert refused.status_code == HTTPStatus.FORBIDDEN
+
+
+async def test_a_change_is_answered_in_full_whatever_the_client_knows(make: Make) -> None:
+    me = await make.participant()
+
+    changed = await me.patch(
+        f"/v1/participants/{me.participant_id}",
+        json={"pronouns": "they/them"},
+        headers={"If-Match": '"1"', "If-None-Match": '"2"'},
+    )
+
+    assert changed.status_code == HTTPStatus.OK
+    assert changed.json()["pronouns"] == "they/them"

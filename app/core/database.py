@@ -121,6 +121,8 @@ class Connections:
                 "server_settings": {
                     "application_name": application_name,
                     "timezone": "UTC",
+                    # Literals are written by hand in one place, which relies on it.
+                    "standard_conforming_strings": "on",
                     "search_path": "stepwell",
                     "statement_timeout": "5000",
                     "lock_timeout": "2000",

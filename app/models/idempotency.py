@@ -4,15 +4,18 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index, PrimaryKeyConstraint, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Index, PrimaryKeyConstraint, Uuid, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, Digest, Secret
 
 
 class StoredAnswer(Base):
-    """The answer to one keyed request of one account, sealed, for a day."""
+    """The answer to one keyed request of one account, sealed, for a day.
+
+    It names whose records it is about, so that it is given again only to who may still see them.
+    """
 
     __tablename__ = "stored_answer"
     __table_args__ = (
@@ -25,6 +28,7 @@ class StoredAnswer(Base):
     key: Mapped[Digest]
     fingerprint: Mapped[Digest]
     id: Mapped[UUID]
+    participant_ids: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid))
     status: Mapped[int]
     headers: Mapped[dict[str, Any]] = mapped_column(JSONB, info={"class": "code"})
     body: Mapped[Secret | None]

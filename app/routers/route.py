@@ -52,12 +52,13 @@ async def _answer_once(request: Request, handle: Handler) -> Response:
         response = await handle(request)
         if request.method == "POST":
             await idempotency.finish(request, response)
-        elif "etag" in response.headers and _is_unchanged(request, response):
+        elif request.method == "GET" and _is_unchanged(request, response):
             response = _not_modified(response)
+    except idempotency.Replayed as replayed:
+        # Nothing is done again, but that it was read again is on record.
+        response = replayed.response
     except BaseException as error:
         await guards.roll_back(request, error)
-        if isinstance(error, idempotency.Replayed):
-            return error.response
         raise
     await guards.commit(request)
     if standing := guards.standing_of(request):
@@ -103,7 +104,7 @@ def expected_version(if_match: str | None) -> int:
 
 def _is_unchanged(request: Request, response: Response) -> bool:
     known = request.headers.get("if-none-match")
-    return known is not None and response.headers["etag"] in {
+    return known is not None and response.headers.get("etag") in {
         tag.strip() for tag in known.split(",")
     }
 

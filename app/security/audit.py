@@ -15,6 +15,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from app.core.database import Handle, Query, in_lane
 from app.models.audit import AuditAction, AuditEvent, AuditOutcome
 
+NAMED: Final = "participants_named"
+"""Under which name a transaction remembers whose records it has touched."""
+
 _COLUMNS: Final = (
     "action",
     "subtype",
@@ -54,6 +57,10 @@ async def record(  # noqa: PLR0913 (the fields of AUD-08, by name)
     of one participant names them in `participant_id`, a list in `participant_ids`.
     """
     lane = await in_lane(handle)
+    named = lane.info.setdefault(NAMED, set())
+    named.update(participant_ids or ())
+    if participant_id is not None:
+        named.add(participant_id)
     await lane.connection.execute(
         _RECORD.sql,
         *_RECORD.arguments(

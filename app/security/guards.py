@@ -245,7 +245,6 @@ async def get_db(request: Request) -> AsyncSession:
     """The request's transaction in the ORM's lane. Its route ends it (`app.routers.route`)."""
     transaction = await open_command(*await _arrive(request))
     request.scope["state"][_TRANSACTION] = transaction
-    await idempotency.begin(request, transaction.handle)
     return transaction.handle
 
 
@@ -253,7 +252,6 @@ async def get_lane(request: Request) -> Lane:
     """The request's transaction in the driver's lane. Its route ends it."""
     transaction = await open_lane(*await _arrive(request))
     request.scope["state"][_TRANSACTION] = transaction
-    await idempotency.begin(request, transaction.lane)
     return transaction.lane
 
 
@@ -316,7 +314,9 @@ class Requires:
 
     async def __call__(self, request: Request, db: Database) -> Principal:
         request.scope["state"][_PERMISSION] = self.permission
-        return allow(db.info["principal"], self.permission)
+        principal = allow(db.info["principal"], self.permission)
+        await idempotency.begin(request, db, principal)
+        return principal
 
 
 @dataclass(frozen=True)
@@ -327,7 +327,9 @@ class RequiresInLane:
 
     async def __call__(self, request: Request, lane: ReadLane) -> Principal:
         request.scope["state"][_PERMISSION] = self.permission
-        return allow(lane.info["principal"], self.permission)
+        principal = allow(lane.info["principal"], self.permission)
+        await idempotency.begin(request, lane, principal)
+        return principal
 
 
 async def public() -> None:

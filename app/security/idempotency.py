@@ -8,19 +8,25 @@ come back. An answer is kept for a day, sealed, and belongs to the account that 
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
 from typing import Final
 from uuid import UUID
 
 import asyncpg
+from sqlalchemy import Uuid, bindparam, func, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.core.database import Handle, in_lane
+from app.core.database import Handle, Lane, Query, in_lane
 from app.core.ids import new_id
-from app.core.problems import BadRequest, Problem
+from app.core.problems import BadRequest, NotFound, Problem, constraint_problem
+from app.models.audit import AuditAction
 from app.models.organizations import KeyPurpose
-from app.security import seals
+from app.security import audit, seals
+from app.security.access import reach_parameters, visible_participants
+from app.security.principal import Principal, Reach
 from app.security.seals import Cell
 
 _HEADER: Final = "idempotency-key"
@@ -28,13 +34,14 @@ _KEPT_HEADERS: Final = ("content-type", "etag", "location")
 _PENDING: Final = "idempotency_pending"
 _LOOK_UP: Final = """
     select pg_try_advisory_xact_lock(('x' || encode(substr($2, 1, 8), 'hex'))::bit(64)::bigint),
-        a.id, a.fingerprint, a.status, a.headers, a.body
+        a.id, a.fingerprint, a.status, a.headers, a.body, a.participant_ids
     from (select 1) one
     left join stored_answer a on a.account_id = $1 and a.key = $2
 """
 _STORE: Final = """
-    insert into stored_answer (account_id, key, fingerprint, id, status, headers, body)
-    values ($1, $2, $3, $4, $5, $6, $7)
+    insert into stored_answer (
+        account_id, key, fingerprint, id, status, headers, body, participant_ids
+    ) values ($1, $2, $3, $4, $5, $6, $7, $8)
 """
 
 
@@ -59,6 +66,13 @@ class RequestUnderWay(Problem):
     default_headers = {"Retry-After": "1"}  # noqa: RUF012 (read-only by the base class's type)
 
 
+# A duplicate that looked before the first one had committed meets its record when it stores.
+constraint_problem("stored_answer_pkey", RequestUnderWay)
+
+_PERSONAL: Final = Reach.SELF | Reach.CARE_TEAM | Reach.SUPERVISEES | Reach.ROSTER
+"""The relationships to a person, which may have ended since the answer was given."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Pending:
     """A keyed request that is being answered for the first time."""
@@ -77,28 +91,28 @@ class Replayed(Exception):
         self.response = Response(body, status, headers={**headers, "Idempotency-Replayed": "true"})
 
 
-async def begin(request: Request, handle: Handle) -> None:
+async def begin(request: Request, handle: Handle, principal: Principal) -> None:
     """Take the key's lock and look for an earlier answer; does nothing without a key.
 
-    Raises Replayed with the earlier answer, IdempotencyKeyReused, RequestUnderWay or
-    InvalidIdempotencyKey.
+    The caller has passed the route's permission already: an earlier answer is given again only
+    while they may still see whom it is about. Raises Replayed with the earlier answer, NotFound,
+    IdempotencyKeyReused, RequestUnderWay or InvalidIdempotencyKey.
     """
     if request.method != "POST" or (value := request.headers.get(_HEADER)) is None:
         return
     if not 1 <= len(value) <= 255 or not value.isascii() or not value.isprintable():
         raise InvalidIdempotencyKey
-    account_id: UUID = handle.info["account_id"]
-    key = hashlib.sha256(account_id.bytes + value.encode()).digest()
+    key = hashlib.sha256(principal.account_id.bytes + value.encode()).digest()
     fingerprint = await _fingerprint(request)
     lane = await in_lane(handle)
-    (found,) = await lane.connection.fetch(_LOOK_UP, account_id, key)
-    if found[1] is not None:
-        if found[2] != fingerprint:
+    (found,) = await lane.connection.fetch(_LOOK_UP, principal.account_id, key)
+    if found["id"] is not None:
+        if found["fingerprint"] != fingerprint:
             raise IdempotencyKeyReused
-        raise await _replay(handle, found)
+        raise await _replay(lane, principal, found)
     if not found[0]:
         raise RequestUnderWay
-    request.scope["state"][_PENDING] = _Pending(handle, account_id, key, fingerprint)
+    request.scope["state"][_PENDING] = _Pending(handle, principal.account_id, key, fingerprint)
 
 
 async def finish(request: Request, response: Response) -> None:
@@ -121,6 +135,7 @@ async def finish(request: Request, response: Response) -> None:
         response.status_code,
         json.dumps(headers),
         sealed,
+        list(lane.info.get(audit.NAMED, ())),
     )
 
 
@@ -129,12 +144,36 @@ async def _fingerprint(request: Request) -> bytes:
     return hashlib.sha256(request.url.path.encode() + b"\0" + body).digest()
 
 
-async def _replay(handle: Handle, found: asyncpg.Record) -> Replayed:
-    _, answer_id, _, status, headers, blob = found
-    keys = await seals.keys_for(handle, [blob])
-    body = keys.unseal(_cell(answer_id), blob).encode() if blob else b""
+async def _replay(lane: Lane, principal: Principal, found: asyncpg.Record) -> Replayed:
+    participant_ids: list[UUID] = found["participant_ids"]
+    if participant_ids and principal.reach & _PERSONAL:
+        visible = await lane.value(
+            _visible(principal.reach), ids=participant_ids, **reach_parameters(principal)
+        )
+        if visible < len(participant_ids):
+            raise NotFound
+    await audit.record(
+        lane,
+        AuditAction.READ,
+        "answer:replay",
+        "stored_answer",
+        found["id"],
+        participant_ids=participant_ids or None,
+    )
+    blob = found["body"]
+    keys = await seals.keys_for(lane, [blob])
+    body = keys.unseal(_cell(found["id"]), blob).encode() if blob else b""
+    headers = found["headers"]
     kept = json.loads(headers) if isinstance(headers, str) else headers
-    return Replayed(status, kept, body)
+    return Replayed(found["status"], kept, body)
+
+
+@cache
+def _visible(reach: Reach) -> Query:
+    """How many of some participants are within reach."""
+    named = func.unnest(bindparam("ids", type_=ARRAY(Uuid))).table_valued("participant_id")
+    within = visible_participants(named.c.participant_id, reach)
+    return Query(select(func.count()).select_from(named).where(within))
 
 
 def _cell(answer_id: UUID) -> Cell:

@@ -101,6 +101,7 @@ def upgrade() -> None:
     sa.Column('key', sa.LargeBinary(), nullable=False),
     sa.Column('fingerprint', sa.LargeBinary(), nullable=False),
     sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('participant_ids', postgresql.ARRAY(sa.Uuid()), nullable=False),
     sa.Column('status', sa.Integer(), nullable=False),
     sa.Column('headers', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
     sa.Column('body', sa.LargeBinary(), nullable=True),
