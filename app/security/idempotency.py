@@ -171,7 +171,8 @@ async def _replay(lane: Lane, principal: Principal, found: asyncpg.Record) -> Re
 @cache
 def _visible(reach: Reach) -> Query:
     """How many of some participants are within reach."""
-    named = func.unnest(bindparam("ids", type_=ARRAY(Uuid))).table_valued("participant_id")
+    ids = func.unnest(bindparam("ids", type_=ARRAY(Uuid)))
+    named = ids.table_valued("participant_id").render_derived()
     within = visible_participants(named.c.participant_id, reach)
     return Query(select(func.count()).select_from(named).where(within))
 
