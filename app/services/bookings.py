@@ -199,8 +199,8 @@ async def release(db: AsyncSession, group_id: UUID, staff_member_id: UUID) -> No
     )
 
 
-async def clear(db: AsyncSession, session_ids: Sequence[UUID]) -> None:
-    """Give back every place in sessions that will not take place."""
+async def clear(db: AsyncSession, session_ids: Sequence[UUID]) -> list[UUID]:
+    """Give back every place in sessions that will not take place; says who had one."""
     now = clock.now()
     await db.execute(
         update(SessionStaff)
@@ -215,7 +215,9 @@ async def clear(db: AsyncSession, session_ids: Sequence[UUID]) -> None:
         .returning(Booking.id, Booking.participant_id)
         .execution_options(synchronize_session=False)
     )
-    await _tell(db, "booking.canceled", ((each.id, each.participant_id) for each in canceled.all()))
+    places = canceled.all()
+    await _tell(db, "booking.canceled", ((each.id, each.participant_id) for each in places))
+    return sorted({each.participant_id for each in places})
 
 
 def _frame(sessions: Sequence[Session]) -> tuple[datetime, datetime]:

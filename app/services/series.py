@@ -125,9 +125,9 @@ async def end_series(db: AsyncSession, principal: Principal, series_id: UUID) ->
         .order_by(Session.id)
         .with_for_update(key_share=True)
     )
-    await sessions.cancel_all(db, coming.all())
+    booked = await sessions.cancel_all(db, coming.all())
     await db.flush()
-    await _record(db, series, AuditAction.UPDATE)
+    await _record(db, series, AuditAction.UPDATE, booked)
     await events.record(db, "series.ended", series.id, version=series.version)
     return series
 

@@ -167,36 +167,34 @@ async def cancel_session(db: AsyncSession, principal: Principal, session_id: UUI
         raise SessionCanceled
     if session.ends_at <= clock.now():
         raise SessionOver(closed_at=session.ends_at)
-    participants = await db.scalars(
-        select(Booking.participant_id).where(
-            Booking.session_id == session.id, Booking.state == BookingState.BOOKED
-        )
-    )
-    participant_ids = participants.all()
-    await cancel_all(db, [session])
+    booked = await cancel_all(db, [session])
     await audit.record(
         db,
         AuditAction.UPDATE,
         Permission.SESSION_MANAGE,
         TABLE,
         session.id,
-        participant_ids=participant_ids,
+        participant_ids=booked,
         version=session.version,
     )
     return session
 
 
-async def cancel_all(db: AsyncSession, sessions: Sequence[Session]) -> None:
-    """Cancel sessions whose group the caller holds, and give every place in them back."""
+async def cancel_all(db: AsyncSession, sessions: Sequence[Session]) -> list[UUID]:
+    """Cancel sessions whose group the caller holds, and give every place in them back.
+
+    Says which participants had one: whoever changes their places names them in the audit row.
+    """
     now = clock.now()
     for session in sessions:
         session.state, session.updated_at = SessionState.CANCELED, now
     await db.flush()
     session_ids = [session.id for session in sessions]
-    await bookings.clear(db, session_ids)
+    booked = await bookings.clear(db, session_ids)
     await membership.close_session_rooms(db, session_ids)
     for session in sessions:
         await events.record(db, "session.canceled", session.id, version=session.version)
+    return booked
 
 
 async def join_session(db: AsyncSession, principal: Principal, session_id: UUID) -> SessionDoor:

@@ -244,6 +244,25 @@ async def test_ending_a_series_gives_back_what_has_not_begun(
     assert len(replaced) == 2
 
 
+async def test_aud_01_ending_a_series_names_everybody_whose_places_it_gave_back(
+    make: Make, coordinator: Person
+) -> None:
+    group = await open_group(make, coordinator)
+    jordan, gone = await make.participant(), await make.participant()
+    await join(coordinator, group, jordan)
+    member = await join(coordinator, group, gone)
+    series, _ = await schedule(coordinator, group)
+    await coordinator.post(f"/v1/groups/{group['id']}/members/{member['id']}/end")
+
+    await coordinator.post(f"/v1/series/{series['id']}/end")
+
+    assert await accesses(make, jordan, "series") == [
+        ("C", "session:manage"),
+        ("U", "session:manage"),
+    ]
+    assert await accesses(make, gone, "series") == [("C", "session:manage")]
+
+
 async def test_the_worker_moves_the_horizon_and_opens_rooms_with_the_calendar(
     make: Make, coordinator: Person, server: embedded.EmbeddedServer, settings: Settings
 ) -> None:
