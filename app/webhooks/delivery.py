@@ -136,7 +136,11 @@ class Courier:
 
 
 async def pack(db: AsyncSession, delivery_id: UUID) -> Parcel | None:
-    """Make what is sent, now; None when the delivery was withheld or has been answered."""
+    """Make what is sent, now; None when the delivery was withheld, answered or must wait.
+
+    An endpoint whose address was changed since the lease gets the question for proof and nothing
+    else (WH-12); what else was leased for it is due again, at once when the proof is there.
+    """
     row = (
         await db.execute(
             select(WebhookDelivery, WebhookEndpoint, Event)
@@ -151,6 +155,11 @@ async def pack(db: AsyncSession, delivery_id: UUID) -> Parcel | None:
     if row is None:
         return None
     delivery, endpoint, event = row
+    if not _may_take(endpoint, event):
+        # Its number stays used: another worker may hold it by now, if this one was slow.
+        delivery.leased_until = None
+        await db.flush()
+        return None
     if not await _may_leave(db, event):
         await _withhold(db, delivery, event)
         return None
@@ -297,6 +306,13 @@ async def _count(db: AsyncSession, endpoint: WebhookEndpoint, **values: object) 
         .values(**values)
         .execution_options(synchronize_session=False)
     )
+
+
+def _may_take(endpoint: WebhookEndpoint, event: Event) -> bool:
+    """Whether an endpoint as it is now may be sent this, as the claim asked before."""
+    if endpoint.state is EndpointState.DISABLED:
+        return False
+    return (event.type == VERIFICATION) == (endpoint.state is EndpointState.PENDING)
 
 
 async def _may_leave(db: AsyncSession, event: Event) -> bool:

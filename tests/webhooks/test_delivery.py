@@ -24,6 +24,7 @@ from app.jobs import sequencer
 from app.jobs.workplace import Workplace
 from app.main import create_app, make_runtime
 from app.models.accounts import Notification
+from app.models.organizations import Organization
 from app.models.participants import Participant
 from app.models.webhooks import WebhookDelivery, WebhookEndpoint
 from app.notifications import Template
@@ -230,6 +231,36 @@ async def test_wh_12_a_new_url_gets_nothing_but_the_question_until_it_proves_its
     assert len(new.requests) == 1
     assert happenings(new) == happenings(old) == []
     assert (await endpoint.delivery())["state"] == "waiting"
+
+
+async def test_wh_12_an_address_that_changed_after_the_lease_gets_nothing_unproven(
+    make: Make, place: Workplace, carrier: Courier, administrator: Person
+) -> None:
+    async with receiver(proves()) as old, receiver(proves()) as new:
+        endpoint = await register(administrator, old.url)
+        await work(place, carrier)
+        await happen(make)
+        await sequencer.sequence(place)
+        async with place.connections.command() as db:
+            await db.execute(
+                text("select worker_claim_deliveries(:now, :lease, 100)"),
+                {"now": clock.wall(), "lease": delivering.LEASE},
+            )
+        await administrator.patch(
+            f"/v1/webhooks/{endpoint.id}", json={"url": new.url}, headers={"If-Match": '"2"'}
+        )
+        async with place.enter(make.organization_id) as db:
+            parcel = await delivering.pack(db, UUID((await endpoint.delivery())["id"]))
+        # The lease was given back: nobody waits for it to run out once the proof is there.
+        await work(place, carrier)
+        await work(place, carrier)
+
+    assert parcel is None
+    assert [document_of(one)["type"] for one in new.requests] == [
+        "endpoint.verification",
+        "plan.signed",
+    ]
+    assert happenings(old) == []
 
 
 async def test_wh_01_a_webhook_is_thin_and_signed_for_its_endpoint(
@@ -608,6 +639,28 @@ async def test_wh_09_an_endpoint_that_took_nothing_for_five_days_is_disabled(
 
     read = await endpoint.read()
     assert (read["state"], read["disabled_because"]) == ("disabled", "unreachable")
+
+
+async def test_wh_09_the_five_days_are_real_ones_whatever_the_organization_s_clock_says(
+    make: Make, place: Workplace, carrier: Courier, administrator: Person
+) -> None:
+    async with make.transaction() as db:
+        await db.execute(update(Organization).values(clock_offset=-timedelta(days=30)))
+    async with receiver(proves([500])) as listening:
+        endpoint = await register(administrator, listening.url)
+        await work(place, carrier)
+        async with make.transaction() as db:  # it was proven, and then took nothing at all
+            await db.execute(
+                update(WebhookEndpoint)
+                .where(WebhookEndpoint.id == UUID(endpoint.id))
+                .values(failures_in_a_row=delivering.CIRCUIT_FAILURES, last_success_at=None)
+            )
+        await happen(make)
+        await work(place, carrier)
+
+    read = await endpoint.read()
+    assert read["state"] == "active"
+    assert abs(seconds_until(read["created_at"])) < 60
 
 
 async def test_wh_09_a_receiver_that_hangs_keeps_no_other_waiting(
