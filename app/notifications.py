@@ -40,7 +40,7 @@ async def queue(
             id=notification_id,
             account_id=account_id,
             template=template,
-            created_at=clock.now(),
+            created_at=clock.wall(),
             **seals.sealed(key, "notification", notification_id, secret=secret),
         )
     )

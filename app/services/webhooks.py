@@ -2,7 +2,9 @@
 
 An endpoint first proves that it listens: until it has answered a signed question it receives
 nothing else, and a new address proves itself anew (WH-12). Its secret is shown once and kept
-sealed. Nothing here speaks to a receiver; the worker does (`app.webhooks.delivery`).
+sealed. Nothing here speaks to a receiver; the worker does (`app.webhooks.delivery`). Receivers
+live by the real clock, so that every time of an endpoint is of it, whatever the organization's
+clock says.
 """
 
 from collections import defaultdict
@@ -82,7 +84,7 @@ async def register_webhook(
     present = (await db.scalars(select(WebhookEndpoint.id).limit(MOST_ENDPOINTS))).all()
     if len(present) >= MOST_ENDPOINTS:
         raise TooManyWebhooks
-    endpoint_id, now, secret = new_id(), clock.now(), WebhookSecret.generate()
+    endpoint_id, now, secret = new_id(), clock.wall(), WebhookSecret.generate()
     key = await seals.organization_key(db, KeyPurpose.SECRET)
     endpoint = WebhookEndpoint(
         id=endpoint_id,
@@ -140,7 +142,7 @@ async def update_webhook(
         endpoint.url, endpoint.state = request.url, EndpointState.PENDING
     if request.event_types is not MISSING:
         endpoint.event_types = sorted(request.event_types)
-    endpoint.updated_at = clock.now()
+    endpoint.updated_at = clock.wall()
     await db.flush()
     await _record(db, endpoint, AuditAction.UPDATE, "endpoint.updated")
     if is_moved:
@@ -159,7 +161,7 @@ async def rotate_secret(db: AsyncSession, endpoint_id: UUID) -> WebhookSecretRea
     for column, blob in cells.items():
         setattr(endpoint, column, blob)
     endpoint.previous_secret_until = clock.wall() + OVERLAP
-    endpoint.updated_at = clock.now()
+    endpoint.updated_at = clock.wall()
     await db.flush()
     await _record(db, endpoint, AuditAction.UPDATE, "endpoint.secret_rotated")
     return _with_secret(endpoint, new)
@@ -180,7 +182,7 @@ async def enable_webhook(db: AsyncSession, endpoint_id: UUID) -> WebhookRead:
     if endpoint.state is EndpointState.DISABLED:
         endpoint.state, endpoint.disabled_because = EndpointState.PENDING, None
         endpoint.failures_in_a_row, endpoint.paused_until = 0, None
-        endpoint.updated_at = clock.now()
+        endpoint.updated_at = clock.wall()
         await db.flush()
         await _record(db, endpoint, AuditAction.UPDATE, "endpoint.enabled")
         await _ask_for_proof(db, endpoint)

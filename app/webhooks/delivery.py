@@ -258,7 +258,7 @@ async def _after_success(db: AsyncSession, endpoint: WebhookEndpoint, parcel: Pa
     if parcel.url != endpoint.url:
         return  # the address was changed meanwhile, and another proof is under way
     endpoint.state, endpoint.disabled_because = EndpointState.ACTIVE, None
-    endpoint.updated_at = clock.now()
+    endpoint.updated_at = clock.wall()
     await db.flush()
     await events.record(db, "endpoint.verified", endpoint.id, version=endpoint.version)
 
@@ -372,7 +372,7 @@ async def _tell_owner(db: AsyncSession, endpoint: WebhookEndpoint) -> None:
         .where(
             Notification.account_id == endpoint.created_by,
             Notification.template == Template.WEBHOOK_FAILING,
-            Notification.created_at > clock.now() - _OWNER_TOLD_EVERY,
+            Notification.created_at > clock.wall() - _OWNER_TOLD_EVERY,
         )
         .limit(1)
     )

@@ -11,7 +11,7 @@ from app.models.webhooks import DeliveryState, EndpointState, WebhookDelivery, W
 async def disable(db: AsyncSession, endpoint: WebhookEndpoint, because: str) -> None:
     """Take an endpoint out of service: what waits for it is canceled, visibly."""
     endpoint.state, endpoint.disabled_because = EndpointState.DISABLED, because
-    endpoint.updated_at = clock.now()
+    endpoint.updated_at = clock.wall()
     await db.flush()
     await db.execute(
         update(WebhookDelivery)
