@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message
 HOST: Final = (b"host", b"testserver")
 JSON: Final = "application/json"
 
+_COUNTED: Final = frozenset({b"x-request-id", b"ratelimit", b"ratelimit-policy"})
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -60,9 +61,9 @@ class Answer:
 
     @property
     def without_request_id(self) -> tuple[int, frozenset[tuple[bytes, bytes]], bytes]:
-        """Everything but the id of the request, which differs in each (AUTHZ-05)."""
+        """Everything but what differs in each: the request's id, and how many are left."""
         request_id = (self.header("x-request-id") or "").encode()
-        headers = frozenset(pair for pair in self.headers if pair[0] != b"x-request-id")
+        headers = frozenset(pair for pair in self.headers if pair[0] not in _COUNTED)
         return self.status, headers, self.body.replace(request_id, b"") if request_id else self.body
 
 
