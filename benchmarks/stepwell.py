@@ -77,6 +77,8 @@ class Stepwell(Subject):
                 "STEPWELL_DATA_DIR": str(self._directory),
                 "STEPWELL_PORT": str(site.port),
                 "STEPWELL_POOL_SIZE": "16",
+                # One account asks more in a turn than anybody may in a minute.
+                "STEPWELL_ACCOUNT_REQUESTS": str(10**9),
             },
         )
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Integer, Select, Text, Uuid, bindparam, func, insert, literal, null, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app.core.database import Handle, Query, in_lane
+from app.core.database import Handle, Query, in_lane, paged
 from app.models.audit import AuditAction, AuditEvent, AuditOutcome
 
 NAMED: Final = "participants_named"
@@ -121,9 +121,10 @@ def read_many(statement: Select[*tuple[Any, ...]], subtype: str, resource: str) 
     `statement` selects `participant_id`; its order is kept. A page asks for one row more than it
     shows, by the parameter `limit`: who is in that row was not seen, and is not named.
     """
-    found = statement.cte("found")
+    is_page = "limit" in Query(statement).names
+    found = (paged(statement) if is_page else statement).cte("found")
     shown = select(found.c.participant_id)
-    if "limit" in Query(statement).names:
+    if is_page:
         shown = shown.limit(bindparam("limit", type_=Integer) - 1)
     seen = shown.subquery("seen")
     trail = (

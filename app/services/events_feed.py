@@ -9,24 +9,25 @@ from typing import Final
 
 from sqlalchemy import BigInteger, bindparam, select
 
-from app.core.database import Lane, Query
+from app.core.database import Lane, Query, paged
 from app.models.events import Event
 from app.schemas.events import EventFeed, EventRead
 
 _AFTER: Final = Query(
-    select(
-        Event.position,
-        Event.id,
-        Event.type,
-        Event.subject,
-        Event.subject_id,
-        Event.subject_version.label("version"),
-        Event.actor_id,
-        Event.at,
+    paged(
+        select(
+            Event.position,
+            Event.id,
+            Event.type,
+            Event.subject,
+            Event.subject_id,
+            Event.subject_version.label("version"),
+            Event.actor_id,
+            Event.at,
+        )
+        .where(Event.position > bindparam("after", type_=BigInteger))
+        .order_by(Event.position)
     )
-    .where(Event.position > bindparam("after", type_=BigInteger))
-    .order_by(Event.position)
-    .limit(bindparam("limit"))
 )
 
 

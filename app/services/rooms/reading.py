@@ -14,7 +14,7 @@ import asyncpg
 from sqlalchemy import BigInteger, Uuid, and_, bindparam, case, exists, select
 from sqlalchemy.orm import aliased
 
-from app.core.database import Lane, Query
+from app.core.database import Lane, Query, paged
 from app.core.problems import NotFound
 from app.domain.roles import RoomRole
 from app.models.audit import AuditAction
@@ -52,11 +52,7 @@ _ROOM: Final = select(
     RoomMember.read_seq,
 ).join(RoomMember, _in_it)
 _ONE: Final = Query(_ROOM.where(Room.id == bindparam("room", type_=Uuid)))
-_MINE: Final = Query(
-    _ROOM.where(Room.id > bindparam("after", type_=Uuid))
-    .order_by(Room.id)
-    .limit(bindparam("limit"))
-)
+_MINE: Final = Query(paged(_ROOM.where(Room.id > bindparam("after", type_=Uuid)).order_by(Room.id)))
 _MEMBERS: Final = Query(
     select(
         RoomMember.id,
@@ -87,27 +83,30 @@ _WHO: Final = Query(
 )
 _retraction = aliased(RoomEntry)
 _LOG: Final = Query(
-    select(
-        *RoomEntry.__table__.columns,
-        RoomMember.alias,
-        RoomMember.role,
-        RoomMember.participant_id,
-        exists()
-        .where(
-            _retraction.room_id == RoomEntry.room_id,
-            _retraction.kind == EntryKind.RETRACTION,
-            _retraction.target_seq
-            == case((RoomEntry.kind == EntryKind.EDIT, RoomEntry.target_seq), else_=RoomEntry.seq),
+    paged(
+        select(
+            *RoomEntry.__table__.columns,
+            RoomMember.alias,
+            RoomMember.role,
+            RoomMember.participant_id,
+            exists()
+            .where(
+                _retraction.room_id == RoomEntry.room_id,
+                _retraction.kind == EntryKind.RETRACTION,
+                _retraction.target_seq
+                == case(
+                    (RoomEntry.kind == EntryKind.EDIT, RoomEntry.target_seq), else_=RoomEntry.seq
+                ),
+            )
+            .label("is_retracted"),
         )
-        .label("is_retracted"),
+        .outerjoin(RoomMember, RoomMember.id == RoomEntry.author_id)
+        .where(
+            RoomEntry.room_id == bindparam("room", type_=Uuid),
+            RoomEntry.seq > bindparam("after", type_=BigInteger),
+        )
+        .order_by(RoomEntry.seq)
     )
-    .outerjoin(RoomMember, RoomMember.id == RoomEntry.author_id)
-    .where(
-        RoomEntry.room_id == bindparam("room", type_=Uuid),
-        RoomEntry.seq > bindparam("after", type_=BigInteger),
-    )
-    .order_by(RoomEntry.seq)
-    .limit(bindparam("limit"))
 )
 
 
