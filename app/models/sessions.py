@@ -79,6 +79,19 @@ class Session(Versioned, Tenant, Base):
     ends_at: Mapped[datetime]
 
 
+@unique
+class PlaceState(StrEnum):
+    """Whether a place in a session is held, and what has ended it otherwise.
+
+    Who gave theirs back has nothing more to do with the session; who lost it with the session
+    hears that it was canceled.
+    """
+
+    BOOKED = "booked"
+    GIVEN_BACK = "given_back"
+    SESSION_CANCELED = "session_canceled"
+
+
 class SessionStaff(Tenant, Base):
     """That a staff member leads a session; an exclusion constraint refuses a second at the time."""
 
@@ -101,15 +114,7 @@ class SessionStaff(Tenant, Base):
     staff_member_id: Mapped[UUID]
     starts_at: Mapped[datetime]
     ends_at: Mapped[datetime]
-    is_canceled: Mapped[bool] = mapped_column(default=False)
-
-
-@unique
-class BookingState(StrEnum):
-    """A booked place counts against capacity; a canceled one does not."""
-
-    BOOKED = "booked"
-    CANCELED = "canceled"
+    state: Mapped[PlaceState] = word("state", PlaceState, default=PlaceState.BOOKED)
 
 
 class Booking(Versioned, Tenant, Base):
@@ -135,7 +140,7 @@ class Booking(Versioned, Tenant, Base):
     participant_id: Mapped[UUID]
     starts_at: Mapped[datetime]
     ends_at: Mapped[datetime]
-    state: Mapped[BookingState] = word("state", BookingState, default=BookingState.BOOKED)
+    state: Mapped[PlaceState] = word("state", PlaceState, default=PlaceState.BOOKED)
 
 
 @unique

@@ -51,8 +51,8 @@ from app.models.rooms import Room
 from app.models.sessions import (
     Attendance,
     Booking,
-    BookingState,
     EvidenceSource,
+    PlaceState,
     Session,
     SessionState,
 )
@@ -200,7 +200,7 @@ def _evidence(reach: Reach) -> Query:
     session_id = bindparam("session", type_=Uuid)
     people = union(
         select(Booking.participant_id).where(
-            Booking.session_id == session_id, Booking.state == BookingState.BOOKED
+            Booking.session_id == session_id, Booking.state == PlaceState.BOOKED
         ),
         select(Attendance.participant_id).where(Attendance.session_id == session_id),
     ).subquery()

@@ -19,7 +19,7 @@ from app.core import clock
 from app.core.ids import new_id
 from app.core.problems import Conflict, constraint_problem
 from app.models.participants import Participant
-from app.models.sessions import Booking, BookingState, Session, SessionStaff, SessionState
+from app.models.sessions import Booking, PlaceState, Session, SessionStaff, SessionState
 from app.models.staff import StaffMember
 
 _MOST_SHOWN: Final = 20
@@ -75,7 +75,7 @@ async def participant_clashes(
     taken = await db.execute(
         select(Booking.starts_at, Booking.ends_at).where(
             Booking.participant_id == participant_id,
-            Booking.state == BookingState.BOOKED,
+            Booking.state == PlaceState.BOOKED,
             Booking.starts_at < last,
             Booking.ends_at > first,
         )
@@ -101,7 +101,7 @@ async def staff_clashes(
     taken = await db.execute(
         select(SessionStaff.starts_at, SessionStaff.ends_at).where(
             SessionStaff.staff_member_id == staff_member_id,
-            SessionStaff.is_canceled.is_(False),
+            SessionStaff.state == PlaceState.BOOKED,
             SessionStaff.starts_at < last,
             SessionStaff.ends_at > first,
         )
@@ -144,11 +144,11 @@ async def cancel_bookings(db: AsyncSession, group_id: UUID, participant_id: UUID
         update(Booking)
         .where(
             Booking.participant_id == participant_id,
-            Booking.state == BookingState.BOOKED,
+            Booking.state == PlaceState.BOOKED,
             Booking.ends_at > now,
             Booking.session_id.in_(select(Session.id).where(Session.group_id == group_id)),
         )
-        .values(state=BookingState.CANCELED, version=Booking.version + 1, updated_at=now)
+        .values(state=PlaceState.GIVEN_BACK, version=Booking.version + 1, updated_at=now)
         .returning(Booking.id)
         .execution_options(synchronize_session=False)
     )
@@ -166,7 +166,7 @@ async def assign(db: AsyncSession, sessions: Sequence[Session], staff_member_id:
     again = await db.scalars(
         update(SessionStaff)
         .where(SessionStaff.session_id.in_(wanted), SessionStaff.staff_member_id == staff_member_id)
-        .values(is_canceled=False)
+        .values(state=PlaceState.BOOKED)
         .returning(SessionStaff.session_id)
         .execution_options(synchronize_session=False)
     )
@@ -191,10 +191,11 @@ async def release(db: AsyncSession, group_id: UUID, staff_member_id: UUID) -> No
         update(SessionStaff)
         .where(
             SessionStaff.staff_member_id == staff_member_id,
+            SessionStaff.state == PlaceState.BOOKED,
             SessionStaff.ends_at > clock.now(),
             SessionStaff.session_id.in_(select(Session.id).where(Session.group_id == group_id)),
         )
-        .values(is_canceled=True)
+        .values(state=PlaceState.GIVEN_BACK)
         .execution_options(synchronize_session=False)
     )
 
@@ -204,14 +205,14 @@ async def clear(db: AsyncSession, session_ids: Sequence[UUID]) -> list[UUID]:
     now = clock.now()
     await db.execute(
         update(SessionStaff)
-        .where(SessionStaff.session_id.in_(session_ids))
-        .values(is_canceled=True)
+        .where(SessionStaff.session_id.in_(session_ids), SessionStaff.state == PlaceState.BOOKED)
+        .values(state=PlaceState.SESSION_CANCELED)
         .execution_options(synchronize_session=False)
     )
     canceled = await db.execute(
         update(Booking)
-        .where(Booking.session_id.in_(session_ids), Booking.state == BookingState.BOOKED)
-        .values(state=BookingState.CANCELED, version=Booking.version + 1, updated_at=now)
+        .where(Booking.session_id.in_(session_ids), Booking.state == PlaceState.BOOKED)
+        .values(state=PlaceState.SESSION_CANCELED, version=Booking.version + 1, updated_at=now)
         .returning(Booking.id, Booking.participant_id)
         .execution_options(synchronize_session=False)
     )

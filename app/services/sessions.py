@@ -37,7 +37,7 @@ from app.domain.attendance import Span, default_attendance_policy, may_join
 from app.domain.roles import RoomRole
 from app.models.audit import AuditAction
 from app.models.groups import GroupFacilitator
-from app.models.sessions import Booking, BookingState, Session, SessionStaff, SessionState
+from app.models.sessions import Booking, PlaceState, Session, SessionStaff, SessionState
 from app.schemas.sessions import SessionDoor, SessionRead
 from app.schemas.types import EARLIEST, LATEST
 from app.security import audit
@@ -79,22 +79,22 @@ class RemovedFromSession(Forbidden):
 def visible_sessions(who: Viewer, reach: Reach, *, is_staff: bool) -> ColumnElement[bool]:
     """Whether a session is visible: every one, or those in which the viewer has a place.
 
-    A canceled session stays visible to those who had a place in it. Which of the two kinds of
-    place is known beforehand, so that the database can begin with the viewer's few places.
+    A canceled session stays visible to those who had a place in it when it was canceled. Which
+    of the two kinds of place is known beforehand, so that the database can begin with the
+    viewer's few places.
     """
     if reach & Reach.ORGANIZATION:
         return true()
-    is_canceled = Session.state == SessionState.CANCELED
     if is_staff:
         return exists().where(
             SessionStaff.session_id == Session.id,
             SessionStaff.staff_member_id == who.me,
-            or_(SessionStaff.is_canceled.is_(False), is_canceled),
+            SessionStaff.state != PlaceState.GIVEN_BACK,
         )
     return exists().where(
         Booking.session_id == Session.id,
         Booking.participant_id == who.me,
-        or_(Booking.state == BookingState.BOOKED, is_canceled),
+        Booking.state != PlaceState.GIVEN_BACK,
     )
 
 

@@ -719,7 +719,7 @@ def upgrade() -> None:
     sa.Column('staff_member_id', sa.Uuid(), nullable=False),
     sa.Column('starts_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('ends_at', sa.DateTime(timezone=True), nullable=False),
-    sa.Column('is_canceled', sa.Boolean(), nullable=False),
+    sa.Column('state', sa.Text(), nullable=False),
     sa.CheckConstraint('ends_at > starts_at', name=op.f('session_staff_ends_after_it_starts_check')),
     sa.ForeignKeyConstraint(['organization_id', 'session_id'], ['session.organization_id', 'session.id'], name=op.f('session_staff_session_id_fkey')),
     sa.ForeignKeyConstraint(['organization_id', 'staff_member_id'], ['staff_member.organization_id', 'staff_member.id'], name=op.f('session_staff_staff_member_id_fkey')),

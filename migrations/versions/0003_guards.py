@@ -184,7 +184,7 @@ def _refuse_double_booking() -> None:
         alter table session_staff add constraint session_staff_member_excl exclude using gist (
             uuidrange(staff_member_id, staff_member_id, '[]') with &&,
             tstzrange(starts_at, ends_at) with &&
-        ) where (not is_canceled)
+        ) where (state = 'booked')
         """
     )
     op.execute(

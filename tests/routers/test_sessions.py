@@ -217,6 +217,34 @@ async def test_cancelling_gives_every_place_back_and_stays_visible(
     assert free.status_code == HTTPStatus.CREATED, free.text
 
 
+async def test_who_gave_their_place_back_before_hears_nothing_of_a_cancellation(
+    make: Make, evening: Evening
+) -> None:
+    group = f"/v1/groups/{evening.group['id']}"
+    colleague = await make.staff(StaffRole.FACILITATOR)
+    leading = await lead(evening.coordinator, evening.group, colleague, is_lead=False)
+    await evening.coordinator.post(f"{group}/members/{evening.member['id']}/end")
+    await evening.coordinator.post(f"{group}/facilitators/{leading['id']}/end")
+
+    await evening.coordinator.post(f"{evening.first}/cancel")
+
+    for person in (evening.jordan, colleague):
+        assert (await person.get(evening.first)).status_code == HTTPStatus.NOT_FOUND
+        assert await sessions_of(person) == []
+    assert (await evening.leader.get(evening.first)).json()["state"] == "canceled"
+
+
+async def test_who_leaves_after_a_cancellation_still_knows_of_it(evening: Evening) -> None:
+    await evening.coordinator.post(f"{evening.first}/cancel")
+
+    await evening.coordinator.post(
+        f"/v1/groups/{evening.group['id']}/members/{evening.member['id']}/end"
+    )
+
+    (known,) = await sessions_of(evening.jordan)
+    assert (known["id"], known["state"]) == (evening.sessions[0]["id"], "canceled")
+
+
 async def test_nobody_enters_a_canceled_session(make: Make, evening: Evening) -> None:
     await set_clock(make, evening.starts_at - minutes(5))
     await evening.jordan.post(f"{evening.first}/join")
