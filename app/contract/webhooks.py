@@ -17,7 +17,15 @@ TAG: Final = "webhooks"
 # endpoints themselves only the question whether they are there is sent.
 FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "account": ("activated", "password_changed"),
-    "alert": ("opened", "escalated", "acknowledged", "assessing", "dispositioned", "closed"),
+    "alert": (
+        "opened",
+        "raised_again",
+        "escalated",
+        "acknowledged",
+        "assessed",
+        "dispositioned",
+        "closed",
+    ),
     "assessment": ("assigned", "answered", "submitted"),
     "attendance": ("stated",),
     "booking": ("created", "canceled"),

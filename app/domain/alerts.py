@@ -58,7 +58,8 @@ class AlertAction(StrEnum):
     REOPEN = "reopen"
 
 
-# Dismissing needs someone who has looked, so it starts from an acknowledged alert.
+# Dismissing needs someone who has looked, so it starts from an acknowledged alert. A new hit
+# opens again what somebody has in hand: what they have seen is not what was said since.
 ALERT_MACHINE: Final[Machine[AlertState, AlertAction]] = Machine(
     {
         (AlertState.OPEN, AlertAction.ACKNOWLEDGE): AlertState.ACKNOWLEDGED,
@@ -68,6 +69,8 @@ ALERT_MACHINE: Final[Machine[AlertState, AlertAction]] = Machine(
         (AlertState.ACKNOWLEDGED, AlertAction.MERGE): AlertState.DUPLICATE,
         (AlertState.ASSESSING, AlertAction.DISPOSITION): AlertState.DISPOSITIONED,
         (AlertState.ASSESSING, AlertAction.DISMISS): AlertState.FALSE_POSITIVE,
+        (AlertState.ACKNOWLEDGED, AlertAction.REOPEN): AlertState.OPEN,
+        (AlertState.ASSESSING, AlertAction.REOPEN): AlertState.OPEN,
         (AlertState.DISPOSITIONED, AlertAction.CLOSE): AlertState.CLOSED,
         (AlertState.DISPOSITIONED, AlertAction.REOPEN): AlertState.OPEN,
         (AlertState.CLOSED, AlertAction.REOPEN): AlertState.OPEN,
@@ -77,6 +80,19 @@ ALERT_MACHINE: Final[Machine[AlertState, AlertAction]] = Machine(
 
 CLOCK_RUNS: Final = frozenset({AlertState.OPEN, AlertState.ACKNOWLEDGED, AlertState.ASSESSING})
 """The states in which somebody still owes the participant an answer."""
+
+
+def starts_clock_anew(state: AlertState, tier: Tier, hit: Tier) -> bool:
+    """Say whether a new hit on a running alert starts its clock again.
+
+    It does when it is more urgent than the alert, and when it is as urgent and somebody has the
+    alert in hand: they answer what was said before (clinical reference, section 5.2, "reopen on
+    any new hit"). A hit on what nobody has seen yet leaves the earlier clock running.
+    """
+    urgency = [Tier.WATCH, Tier.URGENT, Tier.ACUTE].index
+    if state is AlertState.OPEN:
+        return urgency(hit) > urgency(tier)
+    return urgency(hit) >= urgency(tier)
 
 
 @unique

@@ -5,7 +5,7 @@ from enum import StrEnum, unique
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, Index, text
-from sqlalchemy.orm import Mapped
+from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain.alerts import AlertState, Tier
 from app.models.base import Base, Code, Sealed, Tenant, Versioned, belongs_to, word
@@ -56,6 +56,8 @@ class Alert(Versioned, Tenant, Base):
     source: Mapped[AlertSource] = word("source", AlertSource)
     source_id: Mapped[UUID | None]
     excerpt: Mapped[Sealed | None]
+    opening: Mapped[int] = mapped_column(default=1)
+    """How many times its clock was started: with the first hit, and with a new one later."""
     policy_version: Mapped[Code]
     opened_at: Mapped[datetime]
     acknowledge_by: Mapped[datetime]
@@ -75,6 +77,7 @@ class AlertStep(Tenant, Base):
             "alert_step_escalation_idx",
             "organization_id",
             "alert_id",
+            "opening",
             "kind",
             unique=True,
             postgresql_where=text("kind like 'escalated_%'"),
@@ -82,6 +85,7 @@ class AlertStep(Tenant, Base):
     )
 
     alert_id: Mapped[UUID]
+    opening: Mapped[int]
     kind: Mapped[Code]
     actor_id: Mapped[UUID | None]
     note: Mapped[Sealed | None]

@@ -397,6 +397,7 @@ def upgrade() -> None:
     sa.Column('source', sa.Text(), nullable=False),
     sa.Column('source_id', sa.Uuid(), nullable=True),
     sa.Column('excerpt', sa.LargeBinary(), nullable=True),
+    sa.Column('opening', sa.Integer(), nullable=False),
     sa.Column('policy_version', sa.Text(), nullable=False),
     sa.Column('opened_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('acknowledge_by', sa.DateTime(timezone=True), nullable=False),
@@ -559,6 +560,7 @@ def upgrade() -> None:
     sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
     sa.Column('id', sa.Uuid(), nullable=False),
     sa.Column('alert_id', sa.Uuid(), nullable=False),
+    sa.Column('opening', sa.Integer(), nullable=False),
     sa.Column('kind', sa.Text(), nullable=False),
     sa.Column('actor_id', sa.Uuid(), nullable=True),
     sa.Column('note', sa.LargeBinary(), nullable=True),
@@ -567,7 +569,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('alert_step_pkey'))
     )
     op.create_index('alert_step_alert_idx', 'alert_step', ['organization_id', 'alert_id', 'at'], unique=False)
-    op.create_index('alert_step_escalation_idx', 'alert_step', ['organization_id', 'alert_id', 'kind'], unique=True, postgresql_where=sa.text("kind like 'escalated_%'"))
+    op.create_index('alert_step_escalation_idx', 'alert_step', ['organization_id', 'alert_id', 'opening', 'kind'], unique=True, postgresql_where=sa.text("kind like 'escalated_%'"))
     op.create_table('answer',
     sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
     sa.Column('id', sa.Uuid(), nullable=False),

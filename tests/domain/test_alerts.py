@@ -22,6 +22,7 @@ from app.domain.alerts import (
     disposition_gaps,
     due,
     may_close,
+    starts_clock_anew,
 )
 from app.domain.policies import InvalidPolicy, load_policy
 from app.domain.roles import RiskLevel
@@ -172,6 +173,27 @@ def test_no_alert_ends_without_someone_who_looked() -> None:
         assert ALERT_MACHINE.advance(AlertState.OPEN, action) not in ends
     with pytest.raises(IllegalTransition):
         ALERT_MACHINE.advance(AlertState.OPEN, AlertAction.DISMISS)
+
+
+@pytest.mark.parametrize("state", [AlertState.ACKNOWLEDGED, AlertState.ASSESSING])
+def test_a_new_hit_starts_the_clock_of_what_somebody_has_in_hand(state: AlertState) -> None:
+    assert ALERT_MACHINE.advance(state, AlertAction.REOPEN) is AlertState.OPEN
+    assert starts_clock_anew(state, Tier.URGENT, Tier.URGENT)
+    assert starts_clock_anew(state, Tier.URGENT, Tier.ACUTE)
+    assert not starts_clock_anew(state, Tier.URGENT, Tier.WATCH)
+
+
+def test_a_new_hit_on_an_unseen_alert_starts_its_clock_only_if_it_is_more_urgent() -> None:
+    more_urgent = {
+        (tier, hit)
+        for tier, hit in product(Tier, Tier)
+        if starts_clock_anew(AlertState.OPEN, tier, hit)
+    }
+    assert more_urgent == {
+        (Tier.WATCH, Tier.URGENT),
+        (Tier.WATCH, Tier.ACUTE),
+        (Tier.URGENT, Tier.ACUTE),
+    }
 
 
 def test_a_new_hit_reopens_what_was_ended() -> None:

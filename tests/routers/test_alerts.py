@@ -66,6 +66,10 @@ async def concerned(make: Make) -> tuple[Person, Person, dict[str, Any]]:
     return clinician, participant, alert
 
 
+def later(one: dict[str, Any], other: dict[str, Any], field: str) -> timedelta:
+    return datetime.fromisoformat(one[field]) - datetime.fromisoformat(other[field])
+
+
 async def step(person: Person, alert: dict[str, Any], verb: str, **body: object) -> dict[str, Any]:
     answer = await person.post(f"/v1/alerts/{alert['id']}/{verb}", json=body)
     assert answer.status_code == HTTPStatus.OK, answer.text
@@ -185,6 +189,71 @@ async def test_a_second_hit_on_a_running_alert_is_noted_there(make: Make) -> Non
     (alert,) = await alerts_of(clinician, participant)
     read = (await clinician.get(f"/v1/alerts/{alert['id']}")).json()
     assert [each["kind"] for each in read["steps"]] == ["opened", "raised_again"]
+
+
+async def test_a_second_hit_is_told_and_a_conditional_read_sees_it(make: Make) -> None:
+    clinician, participant = await treated(make)
+    saved = await answered(participant, await assigned(clinician, participant), {"q9": 1})
+    (first,) = await alerts_of(clinician, participant)
+
+    await answered(participant, saved, {"q9": 2})
+
+    (again,) = await alerts_of(clinician, participant)
+    unseen = await clinician.get(
+        f"/v1/alerts/{first['id']}", headers={"If-None-Match": f'"{first["version"]}"'}
+    )
+    assert unseen.status_code == HTTPStatus.OK
+    assert again["acknowledge_by"] == first["acknowledge_by"]
+    assert await events_of(make, first["id"]) == ["alert.opened", "alert.raised_again"]
+    assert ("U", "alert:raise_again") in await accesses(make, participant, "alert")
+
+
+@pytest.mark.parametrize("verbs", [["acknowledge"], ["acknowledge", "assess"]])
+async def test_a_second_hit_opens_an_alert_that_somebody_had_in_hand(
+    make: Make, verbs: list[str]
+) -> None:
+    clinician, participant = await treated(make)
+    saved = await answered(participant, await assigned(clinician, participant), {"q9": 1})
+    (first,) = await alerts_of(clinician, participant)
+    for verb in verbs:
+        await step(clinician, first, verb)
+    await move_clock(make, timedelta(minutes=20))
+
+    await answered(participant, saved, {"q9": 2})
+
+    (again,) = await alerts_of(clinician, participant)
+    assert (again["id"], again["state"]) == (first["id"], "open")
+    assert (again["acknowledged_at"], again["acknowledged_by"]) == (None, None)
+    assert later(again, first, "acknowledge_by") >= timedelta(minutes=20)
+    assert again["opened_at"] == first["opened_at"]
+    seen = await step(clinician, first, "acknowledge")
+    assert [each["kind"] for each in seen["steps"]][-2:] == ["raised_again", "acknowledged"]
+
+
+async def test_an_alert_that_was_raised_again_is_escalated_again(
+    make: Make, workplace: Workplace
+) -> None:
+    clinician, participant = await treated(make)
+    saved = await answered(participant, await assigned(clinician, participant), {"q9": 1})
+    (alert,) = await alerts_of(clinician, participant)
+    await move_clock(make, timedelta(minutes=61))
+    before = [await escalate(workplace, make)]
+    await step(clinician, alert, "acknowledge")
+    saved = await answered(participant, saved, {"q9": 2})
+
+    before.append(await escalate(workplace, make))
+    await move_clock(make, timedelta(minutes=123))
+    after = [await escalate(workplace, make), await escalate(workplace, make)]
+
+    assert (before, after) == ([1, 0], [1, 0])
+    steps = (await clinician.get(f"/v1/alerts/{alert['id']}")).json()["steps"]
+    assert [each["kind"] for each in steps] == [
+        "opened",
+        "escalated_on_call",
+        "acknowledged",
+        "raised_again",
+        "escalated_on_call",
+    ]
 
 
 async def test_a_hit_after_an_alert_was_answered_opens_a_new_one(make: Make) -> None:
@@ -463,6 +532,18 @@ async def test_an_unseen_alert_is_escalated_step_by_step_and_each_once(
         ("escalated_supervisor", None),
     ]
     assert (await events_of(make, alert["id"]))[1:] == ["alert.escalated", "alert.escalated"]
+
+
+async def test_an_escalation_is_a_change_that_a_conditional_read_sees(
+    make: Make, workplace: Workplace
+) -> None:
+    clinician, participant, alert = await concerned(make)
+    await move_clock(make, timedelta(minutes=61))
+    await escalate(workplace, make)
+
+    (escalated,) = await alerts_of(clinician, participant)
+
+    assert escalated["version"] > alert["version"]
 
 
 async def test_steps_that_were_missed_are_taken_after_an_outage(

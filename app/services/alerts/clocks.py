@@ -1,7 +1,8 @@
 """The clocks of alerts: who else is told when nobody has acknowledged in time.
 
 A clock is data in the alert's row and nowhere else, so that no process can stop it by dying:
-whoever looks next finds what is due. Each escalation happens once, by a unique index.
+whoever looks next finds what is due. Each escalation happens once for each time that the clock
+was started, by a unique index.
 """
 
 from collections.abc import Sequence
@@ -32,12 +33,21 @@ async def escalate_due(db: AsyncSession) -> int:
     now = clock.now()
     taken = 0
     for alert in await _overdue(db, now):
-        past = set(await db.scalars(select(AlertStep.kind).where(AlertStep.alert_id == alert.id)))
+        past = await _steps_of_this_opening(db, alert)
         for rule in default_alert_policy().tiers[alert.tier].escalate:
             if _falls_due(alert, rule) <= now and _kind(rule) not in past:
                 await _escalate(db, alert, rule, now)
                 taken += 1
     return taken
+
+
+async def _steps_of_this_opening(db: AsyncSession, alert: Alert) -> set[str]:
+    kinds = await db.scalars(
+        select(AlertStep.kind).where(
+            AlertStep.alert_id == alert.id, AlertStep.opening == alert.opening
+        )
+    )
+    return set(kinds)
 
 
 async def _overdue(db: AsyncSession, now: datetime) -> Sequence[Alert]:
@@ -63,6 +73,7 @@ def _is_due(
     was_taken = exists().where(
         AlertStep.organization_id == Alert.organization_id,
         AlertStep.alert_id == Alert.id,
+        AlertStep.opening == Alert.opening,
         AlertStep.kind == _kind(rule),
     )
     return and_(
@@ -88,6 +99,7 @@ def _kind(rule: EscalationRule) -> str:
 
 async def _escalate(db: AsyncSession, alert: Alert, rule: EscalationRule, now: datetime) -> None:
     add_step(db, alert, _kind(rule), now)
+    alert.updated_at = now
     await db.flush()
     await audit.record(
         db,
