@@ -12,8 +12,13 @@ from httpx import AsyncClient
 
 from app import serving
 from app.core import clock
+from app.core.embedded import EmbeddedServer
+from app.main import create_app, make_runtime
+from app.runtime import Runtime
 from app.settings import Settings
+from tests.factories import Make
 from tests.processes import free_port
+from tests.watching import Watcher, watch
 
 CALLERS = 200
 PATIENCE_SECONDS = 0.5
@@ -33,6 +38,12 @@ async def url(
     server = uvicorn.Server(config)
     async with _running(server):
         yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+async def watcher(server: EmbeddedServer) -> AsyncIterator[Watcher]:
+    async with watch(server) as watcher:
+        yield watcher
 
 
 @asynccontextmanager
@@ -103,3 +114,70 @@ async def test_api_03_no_answer_names_the_server(url: str) -> None:
     async with AsyncClient(base_url=url, trust_env=False) as client:
         for path in ("/livez", "/nowhere", "/v1/me"):
             assert "server" not in (await client.get(path)).headers
+
+
+# Who the caller says they are (API-03)
+
+
+@asynccontextmanager
+async def behind(
+    settings: Settings, runtime: Runtime, *trusted: str, **changed: int
+) -> AsyncIterator[str]:
+    """A server that believes these proxies, and whoever asks it is one of them or is not."""
+    port = free_port()
+    settings = settings.model_copy(update={"port": port, "trusted_proxies": trusted, **changed})
+    url = runtime.connections.engine.url.render_as_string(hide_password=False)
+    own = make_runtime(settings, url)
+    config = serving.configuration(create_app(own), settings)
+    config.lifespan = "off"
+    async with _running(uvicorn.Server(config)):
+        yield f"http://127.0.0.1:{port}"
+    await own.connections.close()
+
+
+@pytest.mark.parametrize(
+    ("trusted", "source"),
+    [
+        ((), "127.0.0.0/24"),
+        (("192.0.2.1",), "127.0.0.0/24"),
+        (("127.0.0.1",), "203.0.113.0/24"),
+    ],
+)
+async def test_api_03_the_audit_trail_believes_trusted_proxies_only(
+    settings: Settings,
+    make: Make,
+    watcher: Watcher,
+    trusted: tuple[str, ...],
+    source: str,
+) -> None:
+    participant = await make.participant()
+    headers = {**participant.headers, "X-Forwarded-For": "203.0.113.9", "Forwarded": "for=1.2.3.4"}
+    async with (
+        behind(settings, make.runtime, *trusted) as url,
+        AsyncClient(base_url=url, trust_env=False, headers=headers) as client,
+    ):
+        answer = await client.get(f"/v1/participants/{participant.participant_id}")
+
+    assert answer.status_code == HTTPStatus.OK
+    recorded = await watcher.connection.fetchval(
+        "select source from stepwell.audit_event where participant_id = $1 order by id desc",
+        participant.participant_id,
+    )
+    assert recorded == source
+
+
+async def test_api_03_another_address_in_a_header_buys_no_more_requests(
+    settings: Settings, runtime: Runtime
+) -> None:
+    async with (
+        behind(settings, runtime, network_requests=3) as url,
+        AsyncClient(base_url=url, trust_env=False) as client,
+    ):
+        answers = [
+            await client.post(
+                "/oauth/token", data={}, headers={"X-Forwarded-For": f"203.0.{number}.9"}
+            )
+            for number in range(6)
+        ]
+
+    assert HTTPStatus.TOO_MANY_REQUESTS in {answer.status_code for answer in answers}
