@@ -1,10 +1,24 @@
 """Who has looked at a record, for the person whom it is about."""
 
+import random
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
+import asyncpg
+from httpx import Response
+
+from app.core.embedded import EmbeddedServer
 from app.domain.roles import StaffRole
 from tests.factories import Make, Person
+
+SEED = 20260301
+RECORDED = """
+    select id, actor_id, actor_role, action, subtype, resource, outcome
+    from stepwell.audit_event
+    where (participant_id = $1 or $1 = any(participant_ids)) and actor_id != $2
+    order by id desc
+"""
 
 
 def path(participant: Person) -> str:
@@ -83,3 +97,69 @@ async def test_nobody_else_reads_it(make: Make) -> None:
 
     assert by_casey.status_code == HTTPStatus.NOT_FOUND
     assert by_clinician.status_code == HTTPStatus.FORBIDDEN
+
+
+async def test_aud_12_what_is_told_is_what_was_recorded(make: Make, server: EmbeddedServer) -> None:
+    moves = random.Random(SEED)  # noqa: S311  # a random run, not a secret
+    clinician, coordinator = await make.staff(), await make.staff(StaffRole.CARE_COORDINATOR)
+    stranger, privacy = await make.staff(), await make.staff(StaffRole.PRIVACY_OFFICER)
+    jordan = await make.participant(team=[clinician, coordinator])
+    casey = await make.participant(team=[clinician])
+    record = f"/v1/participants/{jordan.participant_id}"
+
+    def change() -> Awaitable[Response]:
+        body = {"pronouns": moves.choice(["they", "she", "he"])}
+        return jordan.patch(record, json=body, headers={"If-Match": f'"{moves.randint(1, 5)}"'})
+
+    def look(who: Person, place: str) -> Callable[[], Awaitable[Response]]:
+        return lambda: who.get(place)
+
+    possible = [
+        change,
+        *(look(who, record) for who in (jordan, casey, clinician, coordinator, stranger)),
+        *(look(who, "/v1/participants") for who in (clinician, coordinator, stranger)),
+        *(look(who, f"{record}/care-team") for who in (jordan, clinician, casey)),
+        *(look(who, path(jordan)) for who in (privacy, jordan, clinician)),
+    ]
+    for _ in range(80):
+        await moves.choice(possible)()
+
+    recorded = await rows_of(server, jordan, casey)
+    told = await whole_history(jordan)
+    fields = ("id", "actor_id", "actor_role", "action", "subtype", "resource", "outcome")
+
+    assert len({row["subtype"] for row in recorded}) >= 5
+    # To have asked is itself recorded, after what was told.
+    assert [tuple(one[name] for name in fields) for one in told] == [
+        (row["id"], str(row["actor_id"]), *list(row.values())[2:])
+        for row in recorded
+        if row["id"] <= told[0]["id"]
+    ]
+
+
+async def rows_of(
+    server: EmbeddedServer, participant: Person, other: Person
+) -> list[asyncpg.Record]:
+    """What the trail holds of a participant, but for what the other participant did."""
+    connection = await asyncpg.connect(
+        host=str(server.socket_dir), user="postgres", database="stepwell"
+    )
+    try:
+        rows: list[asyncpg.Record] = await connection.fetch(
+            RECORDED, participant.participant_id, other.account_id
+        )
+    finally:
+        await connection.close()
+    return rows
+
+
+async def whole_history(participant: Person) -> list[dict[str, Any]]:
+    """Every page of what a participant is told."""
+    told: list[dict[str, Any]] = []
+    query = "?limit=20"
+    while True:
+        page = (await participant.get(path(participant) + query)).json()
+        told += page["items"]
+        if page["next_cursor"] is None:
+            return told
+        query = f"?limit=20&cursor={page['next_cursor']}"
