@@ -21,7 +21,6 @@ from app.core.database import Lane, Query
 from app.core.ids import new_id
 from app.core.problems import Conflict, FieldError, Invalid, NotFound, constraint_problem
 from app.models.audit import AuditAction
-from app.models.groups import Group, GroupMember
 from app.models.intakes import Decision, Enrollment, Intake
 from app.models.participants import Participant
 from app.models.programs import Program
@@ -130,8 +129,9 @@ async def discharge(
 ) -> EnrollmentRead:
     """End an enrollment today, with its reason, and the places that came with it.
 
-    One that was to begin later ends on the day it would have begun. Raises NotFound or
-    AlreadyDischarged.
+    The places in the program's groups end, whichever of them the discharging clinician sees;
+    those in another program's groups go on. An enrollment that was to begin later ends on the
+    day it would have begun. Raises NotFound or AlreadyDischarged.
     """
     enrollment = await db.scalar(
         select(Enrollment)
@@ -152,31 +152,8 @@ async def discharge(
     await _changed(
         db, enrollment, AuditAction.UPDATE, Permission.ENROLLMENT_DISCHARGE, "enrollment.ended"
     )
-    await _leave_groups(db, principal, enrollment)
+    await groups.leave_groups_of(db, enrollment.participant_id, enrollment.program_id)
     return EnrollmentRead.model_validate(enrollment)
-
-
-async def _leave_groups(db: AsyncSession, principal: Principal, enrollment: Enrollment) -> None:
-    """End the memberships in the program's groups; those in another program's groups go on.
-
-    A discharge ends them all, whichever groups the discharging clinician sees themselves.
-    """
-    memberships = await db.execute(
-        select(GroupMember.group_id, GroupMember.id)
-        .join(
-            Group,
-            (Group.organization_id == GroupMember.organization_id)
-            & (Group.id == GroupMember.group_id),
-        )
-        .where(
-            GroupMember.participant_id == enrollment.participant_id,
-            GroupMember.ended_at.is_(None),
-            Group.program_id == enrollment.program_id,
-        )
-        .order_by(GroupMember.group_id)  # one order of locks for everybody
-    )
-    for group_id, member_id in memberships.all():
-        await groups.leave_group(db, principal.reaching(Reach.ORGANIZATION), group_id, member_id)
 
 
 async def _today(db: AsyncSession, participant_id: UUID) -> date:

@@ -1,3 +1,4 @@
+import asyncio
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from uuid import UUID
@@ -7,14 +8,17 @@ from fastapi import FastAPI
 from sqlalchemy import update
 
 from app.core import clock
+from app.core.embedded import EmbeddedServer
 from app.core.ids import new_id
 from app.domain.roles import StaffRole
 from app.models.intakes import Enrollment
 from app.runtime import Runtime
+from app.services import groups
 from tests.factories import Make, Person, problem_of
 from tests.routers.admission import admitted
 from tests.routers.assessing import accesses, events_of, move_clock
 from tests.routers.scheduling import join, open_group
+from tests.watching import watch
 
 DENVER = ZoneInfo("America/Denver")
 
@@ -64,6 +68,37 @@ async def test_a_discharge_ends_the_places_in_the_programs_groups_and_in_no_othe
     kept = await participant.get(f"/v1/groups/{elsewhere['id']}")
     assert left.status_code == HTTPStatus.NOT_FOUND
     assert kept.status_code == HTTPStatus.OK
+
+
+async def test_a_place_that_somebody_ends_meanwhile_does_not_stop_a_discharge(
+    make: Make, server: EmbeddedServer
+) -> None:
+    coordinator = await make.staff(StaffRole.CARE_COORDINATOR)
+    clinician, participant, enrollment = await admitted(make)
+    program = (await clinician.get(f"/v1/enrollments/{enrollment}")).json()["program_id"]
+    group = await open_group(make, coordinator, program_id=program)
+    member = await join(coordinator, group, participant)
+    ending = f"/v1/groups/{group['id']}/members/{member['id']}/end"
+
+    async with watch(server) as watcher:
+        async with make.transaction() as db:
+            await groups.hold(db, UUID(group["id"]))
+            ended = asyncio.create_task(coordinator.post(ending))
+            await watcher.until_blocked("%care_group%")
+            discharged = asyncio.create_task(
+                clinician.post(
+                    f"/v1/enrollments/{enrollment}/discharge", json={"reason": "completed"}
+                )
+            )
+            await watcher.until_blocked("%care_group%", count=2)
+        answers = [(await answer).status_code for answer in (ended, discharged)]
+
+    assert answers == [HTTPStatus.NO_CONTENT, HTTPStatus.OK]
+    assert await events_of(make, group["id"]) == [
+        "group.created",
+        "group.member_joined",
+        "group.member_left",
+    ]
 
 
 async def test_a_discharge_happens_once(make: Make) -> None:

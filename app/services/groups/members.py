@@ -144,15 +144,28 @@ async def leave_group(
     await _end_membership(db, member)
 
 
-async def end_memberships_of(db: AsyncSession, participant_id: UUID) -> None:
-    """Take a participant out of every group, as a discharge does."""
+async def leave_groups_of(db: AsyncSession, participant_id: UUID, program_id: UUID) -> None:
+    """Take a participant out of every group of a program, as a discharge does.
+
+    The memberships are read once all the groups are held: one that somebody else ends meanwhile
+    is ended, and no reason to refuse the rest.
+    """
+    theirs = (
+        GroupMember.participant_id == participant_id,
+        GroupMember.ended_at.is_(None),
+        GroupMember.group_id.in_(select(Group.id).where(Group.program_id == program_id)),
+    )
+    group_ids = (
+        await db.scalars(select(GroupMember.group_id).where(*theirs).order_by(GroupMember.group_id))
+    ).all()
+    for group_id in group_ids:  # by id: one order of locks for everybody
+        await hold(db, group_id)
     members = await db.scalars(
         select(GroupMember)
-        .where(GroupMember.participant_id == participant_id, GroupMember.ended_at.is_(None))
-        .order_by(GroupMember.group_id)  # one order of locks for everybody
+        .where(*theirs, GroupMember.group_id.in_(group_ids))
+        .order_by(GroupMember.group_id)
     )
     for member in members.all():
-        await hold(db, member.group_id)
         await _end_membership(db, member)
 
 
