@@ -158,6 +158,21 @@ def test_api_08_what_has_an_etag_can_be_asked_for_again(document: Json) -> None:
     assert "If-None-Match" in {one["name"] for one in read["parameters"]}
 
 
+def test_whoever_must_wait_is_told_how_long(document: Json) -> None:
+    shared = document["components"]["responses"]
+    for name, operation in operations(document, "paths"):
+        for status in {"429", "503"} & operation["responses"].keys():
+            response = operation["responses"][status]
+            if "$ref" in response:
+                response = shared[response["$ref"].rpartition("/")[2]]
+            assert "Retry-After" in response["headers"], f"{name} {status}"
+
+
+def test_what_is_made_says_where_it_is(document: Json) -> None:
+    made = document["paths"]["/v1/referrals"]["post"]["responses"]["201"]
+    assert set(made["headers"]) == {"Location"}
+
+
 def test_api_07_every_guarded_post_takes_an_idempotency_key(document: Json) -> None:
     for name, operation in operations(document, "paths"):
         takes = "Idempotency-Key" in {one["name"] for one in operation.get("parameters", ())}

@@ -112,6 +112,15 @@ _ETAG: Final[Json] = {
     "description": "The version, to be named in `If-Match` and `If-None-Match`.",
     "schema": {"type": "string", "examples": ['"3"']},
 }
+_LOCATION: Final[Json] = {
+    "description": "Where what was made is read.",
+    "schema": {"type": "string", "format": "uri-reference"},
+}
+_RETRY_AFTER: Final[Json] = {
+    "description": "After how many seconds the request may be repeated.",
+    "schema": {"type": "integer", "minimum": 0},
+}
+_WAITING: Final = ("429", "503")
 _PROBLEM: Final[Json] = {"$ref": "#/components/schemas/ProblemDetails"}
 _ANY_OTHER: Final[Json] = {
     "description": "Any other problem.",
@@ -157,6 +166,7 @@ def make(app: FastAPI) -> Json:
     for operation in _operations(app, document):
         _guard(operation)
         _tag_versions(operation)
+        _locate(operation)
         _keep_idempotent(operation)
         _meet_problems(operation)
         _stream(operation)
@@ -198,6 +208,13 @@ def _tag_versions(operation: _Operation) -> None:
         }
 
 
+def _locate(operation: _Operation) -> None:
+    """Say which answers tell where something is: those of routes that set the header."""
+    if "Location" in operation.route.endpoint.__code__.co_consts:
+        for response in _successes(operation).values():
+            response.setdefault("headers", {})["Location"] = _LOCATION
+
+
 def _keep_idempotent(operation: _Operation) -> None:
     if _takes_key(operation):
         operation.content.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
@@ -215,16 +232,22 @@ def _meet_problems(operation: _Operation) -> None:
             _add(responses[str(status)], described)
         else:
             responses[str(status)] = {"$ref": f"#/components/responses/{_SHARED[int(status)]}"}
+    for status in _WAITING:
+        if "content" in responses.get(status, {}):
+            responses[status].setdefault("headers", {})["Retry-After"] = _RETRY_AFTER
     responses.setdefault("default", _ANY_OTHER)
     operation.content["responses"] = dict(sorted(responses.items()))
 
 
 def _shared_responses() -> Json:
     """What a status means that no route says more of."""
-    return {
+    responses = {
         _SHARED[int(status)]: described
         for status, described in problems.problems(*_EVERYWHERE).items()
     }
+    for status in _WAITING:
+        responses[_SHARED[int(status)]]["headers"] = {"Retry-After": _RETRY_AFTER}
+    return responses
 
 
 def _problems_of(operation: _Operation) -> Iterable[type[Problem]]:
