@@ -110,14 +110,14 @@ async def change_password(
     await throttling.reserve(db, subjects, clock.wall())
     verdict = await passwords.verify_password(account.password_hash, request.current_password)
     if not verdict.ok:
-        await _record(db, account, "account:password", AuditOutcome.FAILED)
+        await _record_password(db, principal, AuditOutcome.FAILED)
         return WrongPassword(errors=[FieldError("/current_password", "wrong_password")])
     await throttling.forgive(db, subjects, clock.wall())
     account.password_hash = await passwords.hash_password(request.new_password)
     await db.flush()
     await sign_ins.end_all_of(db, account.id, "password_changed", but=principal.sign_in_id)
     await notifications.queue(db, account.id, Template.PASSWORD_CHANGED)
-    await _record(db, account, "account:password", AuditOutcome.SUCCESS)
+    await _record_password(db, principal, AuditOutcome.SUCCESS)
     await events.record(
         db, "account.password_changed", account.id, participant_id=principal.participant_id
     )
@@ -185,5 +185,13 @@ async def _locked_account(db: AsyncSession, account_id: UUID) -> Account:
     ).one()
 
 
-async def _record(db: AsyncSession, account: Account, subtype: str, outcome: AuditOutcome) -> None:
-    await audit.record(db, AuditAction.UPDATE, subtype, "account", account.id, outcome=outcome)
+async def _record_password(db: AsyncSession, principal: Principal, outcome: AuditOutcome) -> None:
+    await audit.record(
+        db,
+        AuditAction.UPDATE,
+        "account:password",
+        "account",
+        principal.account_id,
+        participant_id=principal.participant_id,
+        outcome=outcome,
+    )

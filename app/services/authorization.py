@@ -26,6 +26,7 @@ from app.models.accounts import (
     SignIn,
 )
 from app.models.audit import AuditAction, AuditOutcome
+from app.models.participants import Participant
 from app.schemas.oauth import ChallengeRead, ChallengeStart, CodeGrant, TokenRead
 from app.security import audit, passwords, seals, secrets
 from app.security.scopes import InvalidScope, ScopeSet
@@ -134,6 +135,7 @@ class _Attempt(NamedTuple):
 
     organization_id: UUID | None
     account_id: UUID | None
+    participant_id: UUID | None
     password_hash: str | None
     login_index: bytes
     known_device: bytes | None
@@ -177,14 +179,15 @@ async def _reserve(db: AsyncSession, visitor: Visitor, digest: bytes) -> _Attemp
         raise _over()
     session.steps += 1
     await look_into(db, session.account_organization)
-    password_hash, is_known = await _what_is_known(db, session)
-    known_device = session.device if is_known else None
+    known = await _what_is_known(db, session)
+    known_device = session.device if known.is_known_device else None
     subjects = _subjects(session.login_index, known_device, visitor.source)
     await throttling.reserve(db, subjects, clock.wall())
     return _Attempt(
         session.account_organization,
         session.account_id,
-        password_hash,
+        known.participant_id,
+        known.password_hash,
         session.login_index,
         known_device,
         subjects,
@@ -197,10 +200,16 @@ def _subjects(login_index: bytes, known_device: bytes | None, source: str) -> tu
     return (throttling.login(login_index), throttling.network(source))
 
 
-async def _what_is_known(
-    db: AsyncSession, session: AuthorizationSession
-) -> tuple[str | None, bool]:
-    """The password's hash of an active account, and whether the device signed in before."""
+class _Known(NamedTuple):
+    """What is known of a login; all of it nothing when nobody has it."""
+
+    participant_id: UUID | None = None
+    password_hash: str | None = None
+    is_known_device: bool = False
+
+
+async def _what_is_known(db: AsyncSession, session: AuthorizationSession) -> _Known:
+    """Whose record the account is part of and, of an active one, its password and this device."""
     device = (
         select(KnownDevice.id)
         .where(KnownDevice.account_id == Account.id, KnownDevice.digest == session.device)
@@ -208,12 +217,17 @@ async def _what_is_known(
     )
     row = (
         await db.execute(
-            select(Account.password_hash, device).where(
-                Account.id == (session.account_id or NOWHERE), Account.state == AccountState.ACTIVE
-            )
+            select(Account.state, Participant.id, Account.password_hash, device)
+            .outerjoin(Participant, Participant.account_id == Account.id)
+            .where(Account.id == (session.account_id or NOWHERE))
         )
     ).one_or_none()
-    return (None, False) if row is None else (row[0], row[1])
+    if row is None:
+        return _Known()
+    state, participant_id, password_hash, is_known_device = row
+    if state is not AccountState.ACTIVE:
+        return _Known(participant_id)
+    return _Known(participant_id, password_hash, is_known_device)
 
 
 async def _refuse(db: AsyncSession, attempt: _Attempt) -> None:
@@ -228,6 +242,7 @@ async def _refuse(db: AsyncSession, attempt: _Attempt) -> None:
         "sign_in:password",
         "account",
         attempt.account_id,
+        participant_id=attempt.participant_id,
         outcome=AuditOutcome.FAILED,
     )
     if is_delayed:
@@ -237,6 +252,7 @@ async def _refuse(db: AsyncSession, attempt: _Attempt) -> None:
             "sign_in:throttled",
             "account",
             attempt.account_id,
+            participant_id=attempt.participant_id,
             outcome=AuditOutcome.REFUSED,
         )
 
@@ -277,7 +293,14 @@ async def _authorize(
             expires_at=now + CODE_LIFETIME,
         )
     )
-    await audit.record(db, AuditAction.EXECUTE, "sign_in:password", "account", holder.account.id)
+    await audit.record(
+        db,
+        AuditAction.EXECUTE,
+        "sign_in:password",
+        "account",
+        holder.account.id,
+        participant_id=holder.participant_id,
+    )
     return ChallengeRead(authorization_code=code, device=device)
 
 

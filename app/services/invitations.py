@@ -199,5 +199,12 @@ async def _activate(db: AsyncSession, digest: bytes, password_hash: str) -> None
     participant_id = await db.scalar(
         select(Participant.id).where(Participant.account_id == account.id)
     )
-    await audit.record(db, AuditAction.UPDATE, "account:activate", "account", account.id)
+    await audit.record(
+        db,
+        AuditAction.UPDATE,
+        "account:activate",
+        "account",
+        account.id,
+        participant_id=participant_id,
+    )
     await events.record(db, "account.activated", account.id, participant_id=participant_id)

@@ -36,6 +36,15 @@ from app.security.tokens import AccessClaims
 MOST_SIGN_INS: Final = 10
 """Of one account at a time; the oldest gives way (AUTH-14)."""
 
+# Whose record a sign-in is part of, so that it is protected as the rest of that record (WH-15).
+_PARTICIPANT: Final = (
+    select(Participant.id)
+    .where(Participant.account_id == SignIn.account_id)
+    .correlate(SignIn)
+    .scalar_subquery()
+    .label("participant_id")
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:
@@ -117,7 +126,14 @@ async def open_sign_in(  # noqa: PLR0913 (what a sign-in is made from)
     )
     db.add(sign_in)
     await db.flush()
-    await audit.record(db, AuditAction.EXECUTE, "sign_in:create", "sign_in", sign_in.id)
+    await audit.record(
+        db,
+        AuditAction.EXECUTE,
+        "sign_in:create",
+        "sign_in",
+        sign_in.id,
+        participant_id=holder.participant_id,
+    )
     await events.record(db, "sign_in.created", sign_in.id, participant_id=holder.participant_id)
     await _end_oldest(db, holder)
     return sign_in
@@ -185,34 +201,35 @@ def is_live(now: datetime) -> ColumnElement[bool]:
     return and_(SignIn.revoked_at.is_(None), SignIn.expires_at > now, idle_until > now)
 
 
-async def end(
-    db: AsyncSession,
-    because: str,
-    *which: ColumnElement[bool],
-    participant_id: UUID | None = None,
-) -> Sequence[UUID]:
+async def end(db: AsyncSession, because: str, *which: ColumnElement[bool]) -> Sequence[UUID]:
     """End the sign-ins that `which` selects, with all their tokens; returns those that ended.
 
     From the commit on no token of theirs is accepted, and their open sockets close (AUTH-13).
     """
     now = clock.wall()
-    ended = (
-        await db.scalars(
-            update(SignIn)
-            .where(SignIn.revoked_at.is_(None), *which)
-            .values(revoked_at=now, revoked_because=because)
-            .returning(SignIn.id)
-        )
-    ).all()
+    rows = await db.execute(
+        update(SignIn)
+        .where(SignIn.revoked_at.is_(None), *which)
+        .values(revoked_at=now, revoked_because=because)
+        .returning(SignIn.id, _PARTICIPANT)
+    )
+    ended = {row.id: row.participant_id for row in rows}
     await db.execute(
         update(RefreshToken)
         .where(RefreshToken.sign_in_id.in_(ended), RefreshToken.revoked_at.is_(None))
         .values(revoked_at=now)
     )
-    for sign_in_id in ended:
-        await audit.record(db, AuditAction.EXECUTE, f"sign_in:{because}", "sign_in", sign_in_id)
+    for sign_in_id, participant_id in ended.items():
+        await audit.record(
+            db,
+            AuditAction.EXECUTE,
+            f"sign_in:{because}",
+            "sign_in",
+            sign_in_id,
+            participant_id=participant_id,
+        )
         await events.record(db, "sign_in.ended", sign_in_id, participant_id=participant_id)
-    return ended
+    return list(ended)
 
 
 async def end_all_of(
@@ -265,28 +282,18 @@ async def list_sign_ins(db: AsyncSession, principal: Principal) -> Sequence[Sign
 async def end_sign_in(db: AsyncSession, principal: Principal, sign_in_id: UUID) -> None:
     """End one of the caller's own sign-ins. Raises NotFound for any other."""
     mine = (SignIn.id == sign_in_id, SignIn.account_id == principal.account_id)
-    if not await end(db, "ended", *mine, participant_id=principal.participant_id):
+    if not await end(db, "ended", *mine):
         raise NotFound
 
 
 async def sign_out(db: AsyncSession, principal: Principal) -> None:
     """End the sign-in that asks."""
-    await end(
-        db,
-        "signed_out",
-        SignIn.id == principal.sign_in_id,
-        participant_id=principal.participant_id,
-    )
+    await end(db, "signed_out", SignIn.id == principal.sign_in_id)
 
 
 async def sign_out_everywhere(db: AsyncSession, principal: Principal) -> None:
     """End every sign-in of the caller, this one included."""
-    await end(
-        db,
-        "signed_out",
-        SignIn.account_id == principal.account_id,
-        participant_id=principal.participant_id,
-    )
+    await end_all_of(db, principal.account_id, "signed_out")
 
 
 async def _end_oldest(db: AsyncSession, holder: Holder) -> None:
@@ -296,4 +303,4 @@ async def _end_oldest(db: AsyncSession, holder: Holder) -> None:
         .order_by(SignIn.id.desc())
         .offset(MOST_SIGN_INS)
     )
-    await end(db, "too_many", SignIn.id.in_(surplus), participant_id=holder.participant_id)
+    await end(db, "too_many", SignIn.id.in_(surplus))

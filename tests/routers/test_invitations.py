@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient, Response
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from app.core.embedded import EmbeddedServer
 from app.core.ids import new_id
@@ -88,6 +88,11 @@ async def test_a_participant_accepts_and_signs_in(
     assert record["has_account"]
     async with make.transaction() as db:
         types = set((await db.scalars(select(Event.type))).all())
+        of_record = await db.execute(
+            text("select subtype from accesses_to_participant(:id, null, 100)"),
+            {"id": UUID(participant_id)},
+        )
+        assert "account:activate" in {row.subtype for row in of_record}
     assert {"participant.invited", "account.activated"} <= types
     trail = await audited(server, make.organization_id)
     assert "participant:invite success" in trail

@@ -3,11 +3,12 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
+from uuid import UUID
 
 import asyncpg
 import jwt
@@ -708,3 +709,78 @@ async def _kill_connections(server: EmbeddedServer, application_name: str) -> No
     finally:
         await connection.close()
     assert killed
+
+
+# Whose record it is
+
+
+async def _revoke(phone: Device, tokens: Tokens, _code: str) -> None:
+    await phone.http.post(
+        "/oauth/revoke", data={"client_id": phone.client_id, "token": tokens.access}
+    )
+
+
+async def _reuse(phone: Device, tokens: Tokens, _code: str) -> None:
+    second = Tokens.of(await phone.refresh(tokens.refresh))
+    await phone.refresh(second.refresh)
+    await phone.refresh(tokens.refresh)
+
+
+async def _replay(phone: Device, _tokens: Tokens, code: str) -> None:
+    await phone.exchange(code)
+
+
+async def _change_password(phone: Device, tokens: Tokens, _code: str) -> None:
+    other = await phone.sign_in(await _login_of(phone, tokens))
+    await phone.http.post(
+        "/v1/me/password",
+        json={"current_password": PASSWORD, "new_password": "nine calm egrets before rain"},
+        headers=other.header,
+    )
+
+
+async def _login_of(phone: Device, tokens: Tokens) -> str:
+    me = (await phone.http.get("/v1/me", headers=tokens.header)).json()
+    return f"{UUID(me['account_id']).hex}@example.org"
+
+
+@pytest.mark.parametrize("end", [_revoke, _reuse, _replay, _change_password])
+async def test_wh_15_whatever_ends_a_participants_sign_in_the_event_is_of_their_record(
+    make: Make,
+    server: EmbeddedServer,
+    phone: Device,
+    end: Callable[[Device, Tokens, str], Awaitable[None]],
+) -> None:
+    jordan = await make.participant()
+    username = await give_password(make, jordan)
+    await phone.begin(username, password=WRONG)
+    code = await phone.code(username)
+    tokens = Tokens.of(await phone.exchange(code))
+
+    await end(phone, tokens, code)
+
+    async with make.transaction() as db:
+        found = await db.execute(
+            select(Event.type, Event.participant_id).where(Event.type.like("sign_in.%"))
+        )
+        told = found.all()
+    assert "sign_in.ended" in {type_ for type_, _ in told}
+    assert {participant_id for _, participant_id in told} == {jordan.participant_id}
+    trail = await trail_of_accounts(server, make)
+    assert {"sign_in:create", "sign_in:password"} < {row["subtype"] for row in trail}
+    assert {row["participant_id"] for row in trail} == {jordan.participant_id}
+
+
+async def trail_of_accounts(server: EmbeddedServer, make: Make) -> list[asyncpg.Record]:
+    """What an auditor reads of an organization's accounts and sign-ins."""
+    auditor = await asyncpg.connect(
+        host=str(server.socket_dir), user="postgres", database="stepwell"
+    )
+    try:
+        return await auditor.fetch(
+            "select subtype, participant_id from stepwell.audit_event"
+            " where organization_id = $1 and resource in ('account', 'sign_in')",
+            make.organization_id,
+        )
+    finally:
+        await auditor.close()
