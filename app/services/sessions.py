@@ -304,9 +304,8 @@ async def _enter(db: AsyncSession, principal: Principal, session: Session, room_
         raise NotFound
     if occupant is None:
         raise NotFound
-    if await membership.was_removed(db, room_id, occupant.account_id):
+    if await membership.admit_unless_removed(db, room_id, occupant, role) is None:
         raise RemovedFromSession
-    await membership.admit(db, room_id, occupant, role)
 
 
 async def _role(db: AsyncSession, session: Session, staff_member_id: UUID) -> RoomRole:

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select
 
+from app.core.embedded import EmbeddedServer
 from app.domain.roles import StaffRole
 from app.jobs import horizon
 from app.models.rooms import RoomMember
@@ -27,6 +28,7 @@ from tests.routers.scheduling import (
     transaction_at,
     weekly,
 )
+from tests.watching import watch
 
 
 @pytest.fixture
@@ -197,6 +199,26 @@ async def test_who_was_put_out_of_the_room_does_not_come_back_by_the_door(
     back = await evening.jordan.post(f"{evening.first}/join")
 
     assert problem_of(back) == "removed-from-session"
+
+
+async def test_who_is_being_put_out_at_this_moment_does_not_come_back_by_the_door(
+    make: Make, evening: Evening, server: EmbeddedServer
+) -> None:
+    await set_clock(make, evening.starts_at)
+    room_id = UUID((await evening.jordan.post(f"{evening.first}/join")).json()["room_id"])
+    account_id = evening.jordan.account_id
+    assert account_id is not None
+
+    async with watch(server) as watcher:
+        async with make.transaction() as db:
+            await membership.dismiss(db, room_id, account_id, removed_by=evening.leader.account_id)
+            back = asyncio.create_task(evening.jordan.post(f"{evening.first}/join"))
+            await watcher.until_blocked("%from room%for update%")
+        answer = await back
+
+    assert problem_of(answer) == "removed-from-session"
+    (gone,) = await occupants(make, str(room_id))
+    assert gone.left_at is not None
 
 
 async def test_cancelling_gives_every_place_back_and_stays_visible(

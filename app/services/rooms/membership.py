@@ -117,28 +117,27 @@ async def admit(db: AsyncSession, room_id: UUID, occupant: Occupant, role: RoomR
 
     Who is in it already stays as they are. Raises NotFound for a room that does not exist.
     """
+    return await _admit(db, await _locked(db, room_id), occupant, role)
+
+
+async def admit_unless_removed(
+    db: AsyncSession,
+    room_id: UUID,
+    occupant: Occupant,
+    role: RoomRole,
+    *,
+    since: datetime | None = None,
+) -> RoomMember | None:
+    """Put somebody into a room, as `admit` does, unless somebody has put them out of it.
+
+    Asked under the room's lock, so that who is removed at this very moment does not come back.
+    A removal before `since` is forgotten. None for who stays outside. Raises NotFound for a room
+    that does not exist.
+    """
     room = await _locked(db, room_id)
-    present = await _current(db, room.id, occupant.account_id)
-    if present is not None:
-        return present
-    member_id = new_id()
-    key = await _key_of(db, occupant.participant_id)
-    member = RoomMember(
-        id=member_id,
-        room_id=room.id,
-        account_id=occupant.account_id,
-        participant_id=occupant.participant_id,
-        staff_member_id=occupant.staff_member_id,
-        role=role,
-        from_seq=room.head_seq + 1,
-        read_seq=room.head_seq,
-        joined_at=clock.now(),
-        **seals.sealed(key, "room_member", member_id, alias=occupant.alias),
-    )
-    db.add(member)
-    await db.flush()
-    await _append(db, room, member, JOINED)
-    return member
+    if await _was_removed(db, room.id, occupant.account_id, since):
+        return None
+    return await _admit(db, room, occupant, role)
 
 
 async def dismiss(
@@ -178,13 +177,40 @@ async def dismiss_from_group(db: AsyncSession, group_id: UUID, account_id: UUID)
         await dismiss(db, room_id, account_id)
 
 
-async def was_removed(db: AsyncSession, room_id: UUID, account_id: UUID) -> bool:
-    """Whether somebody put this account out of the room."""
+async def _admit(db: AsyncSession, room: Room, occupant: Occupant, role: RoomRole) -> RoomMember:
+    present = await _current(db, room.id, occupant.account_id)
+    if present is not None:
+        return present
+    member_id = new_id()
+    key = await _key_of(db, occupant.participant_id)
+    member = RoomMember(
+        id=member_id,
+        room_id=room.id,
+        account_id=occupant.account_id,
+        participant_id=occupant.participant_id,
+        staff_member_id=occupant.staff_member_id,
+        role=role,
+        from_seq=room.head_seq + 1,
+        read_seq=room.head_seq,
+        joined_at=clock.now(),
+        **seals.sealed(key, "room_member", member_id, alias=occupant.alias),
+    )
+    db.add(member)
+    await db.flush()
+    await _append(db, room, member, JOINED)
+    return member
+
+
+async def _was_removed(
+    db: AsyncSession, room_id: UUID, account_id: UUID, since: datetime | None
+) -> bool:
     removal = select(RoomMember.id).where(
         RoomMember.room_id == room_id,
         RoomMember.account_id == account_id,
         RoomMember.removed_by.is_not(None),
     )
+    if since is not None:
+        removal = removal.where(RoomMember.left_at >= since)
     return await db.scalar(removal.limit(1)) is not None
 
 
