@@ -4,14 +4,16 @@ from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Query, Response
+from fastapi import Depends, Query, Request, Response
 
 from app.core.problems import (
+    Conflict,
     Invalid,
     InvalidCursor,
     NotFound,
     PreconditionFailed,
     PreconditionRequired,
+    problem_response,
     problems,
 )
 from app.routers.pages import PageQuery, page_of
@@ -24,7 +26,7 @@ from app.schemas.assessments import (
     AssessmentSaved,
     AssessmentSummary,
 )
-from app.security.guards import Database, ReadLane, Requires, RequiresInLane
+from app.security.guards import Database, ReadLane, Requires, RequiresInLane, request_id_of
 from app.security.permissions import Permission
 from app.security.principal import Principal
 from app.services import assessments
@@ -72,6 +74,7 @@ async def read_assessment(
 
 @routes.patch(
     "/{assessment_id}/answers",
+    response_model=AssessmentSaved,
     responses=problems(
         NotFound,
         PreconditionRequired,
@@ -85,19 +88,24 @@ async def read_assessment(
 async def answer_assessment(
     assessment_id: UUID,
     body: AnswersUpdate,
+    request: Request,
     response: Response,
     db: Database,
     principal: AssessmentAnswerer,
     if_match: IfMatch = None,
-) -> AssessmentSaved:
+) -> AssessmentSaved | Response:
     """Save answers, one or many; the rest stays. Show `crisis_resources` at once if there are any.
 
-    An answer that its item does not take is refused with a pointer, and nothing is saved.
+    An answer that its item does not take is refused with a pointer, and nothing is saved. A form
+    that takes no answers any more is refused with 409; when one of them asks for help, that
+    problem has `crisis_resources`, too, and an alert is open.
     """
     version = expected_version(if_match)
-    return tagged(
-        response, await assessments.save_answers(db, principal, assessment_id, body, version)
-    )
+    saved = await assessments.save_answers(db, principal, assessment_id, body, version)
+    if isinstance(saved, Conflict):
+        # Answered, not raised: the alert that it opened must stay.
+        return problem_response(saved, request_id_of(request))
+    return tagged(response, saved)
 
 
 @routes.post(

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from app import events
 from app.core import clock
 from app.core.ids import new_id
+from app.core.problems import Conflict
 from app.domain.alerts import DispositionDecision
 from app.domain.intake import DecisionValue
 from app.domain.plans import Per
@@ -159,6 +160,8 @@ async def _fill_in(
             saved = await assessments.save_answers(
                 stage.db, person, assessment_id, _answers(given), version
             )
+            if isinstance(saved, Conflict):
+                raise saved
             version = saved.version
     person = await stage.act(login, Permission.ASSESSMENT_ANSWER)
     await assessments.submit(stage.db, person, assessment_id)

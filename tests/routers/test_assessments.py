@@ -1,6 +1,7 @@
 import asyncio
 from datetime import timedelta
 from http import HTTPStatus
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -17,6 +18,7 @@ from tests.routers.assessing import (
     GAD7,
     PHQ9,
     accesses,
+    alerts_of,
     answered,
     assigned,
     completed,
@@ -323,6 +325,72 @@ async def test_an_expired_assessment_takes_no_answers(make: Make) -> None:
 
     assert read["state"] == "expired"
     assert problem_of(answer) == problem_of(submission) == "assessment-expired"
+
+
+async def until_closed(make: Make, participant: Person, given: dict[str, Any], by: str) -> int:
+    """Bring a form to where it takes no answers any more; gives its version then."""
+    if by == "assessment-submitted":
+        version: int = (await submitted(participant, given))["version"]
+        return version
+    past = {"assessment-expired": {"expires_at": clock.now() - timedelta(hours=1)}}
+    async with make.transaction() as db:
+        await db.execute(
+            update(Assessment)
+            .where(Assessment.id == UUID(given["id"]))
+            .values(past.get(by, {"instrument_version": "0.9.0"}))
+        )
+    return int(given["version"])
+
+
+CLOSED = pytest.mark.parametrize(
+    "by", ["assessment-submitted", "assessment-expired", "instrument-replaced"]
+)
+
+
+@CLOSED
+async def test_a_safety_answer_that_comes_too_late_is_heard_all_the_same(
+    make: Make, by: str
+) -> None:
+    clinician, participant = await treated(make)
+    given = await answered(participant, await assigned(clinician, participant), {"q9": 0})
+    version = await until_closed(make, participant, given, by)
+
+    refused = await participant.patch(
+        f"/v1/assessments/{given['id']}/answers",
+        # What is wrong beside it does not hide what was said.
+        json={"answers": [{"item_id": "q1", "value": 17}, {"item_id": "q9", "value": 3}]},
+        headers={"If-Match": f'"{version}"'},
+    )
+
+    assert (refused.status_code, problem_of(refused)) == (HTTPStatus.CONFLICT, by)
+    assert refused.json()["crisis_resources"][0]["contacts"]
+    assert refused.headers["content-type"] == "application/problem+json"
+    alerts = await alerts_of(clinician, participant)
+    assert {(alert["code"], alert["source_id"]) for alert in alerts} == {
+        ("si_endorsed", given["id"]),
+        ("si_frequent", given["id"]),
+    }
+    read = (await participant.get(f"/v1/assessments/{given['id']}")).json()
+    assert read["version"] == version
+    async with make.transaction() as db:
+        assert await db.scalar(select(func.count()).select_from(Answer)) == 1
+
+
+@CLOSED
+async def test_a_calm_answer_that_comes_too_late_alarms_nobody(make: Make, by: str) -> None:
+    clinician, participant = await treated(make)
+    given = await answered(participant, await assigned(clinician, participant), {"q9": 0})
+    version = await until_closed(make, participant, given, by)
+
+    refused = await participant.patch(
+        f"/v1/assessments/{given['id']}/answers",
+        json={"answers": [{"item_id": "q1", "value": 3}, {"item_id": "q9", "value": 0}]},
+        headers={"If-Match": f'"{version}"'},
+    )
+
+    assert problem_of(refused) == by
+    assert "crisis_resources" not in refused.json()
+    assert await alerts_of(clinician, participant) == []
 
 
 async def test_a_form_is_not_scored_by_another_version_than_it_was_given_in(make: Make) -> None:

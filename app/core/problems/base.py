@@ -24,6 +24,7 @@ ProblemMember = (
     | Sequence[str]
     | Sequence[int]
     | Sequence[datetime]
+    | Sequence[Mapping[str, object]]
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -47,7 +48,8 @@ class Problem(Exception):  # the word of RFC 9457, and of every client
     """A request that cannot be answered as asked.
 
     A subclass names itself with `slug`, `title` and `status`, and stands beside the service that
-    raises it. Members are named freely, but hold ids, states and counts only.
+    raises it. Members are named freely, but hold ids, states and counts only, or what we publish
+    ourselves: the crisis card is a list of objects.
     """
 
     slug: ClassVar[str] = "problem"

@@ -5,7 +5,7 @@ submitted: whoever stops halfway has still been heard (clinical reference, secti
 The person who answered gets the crisis card at once. A submitted assessment never changes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -31,11 +31,9 @@ from app.domain.scoring import (
     changes,
     check_answer,
     flags,
-    flags_at_answer,
     score,
 )
 from app.domain.scoring import Score as ComputedScore
-from app.models.alerts import AlertSource
 from app.models.assessments import Answer, Assessment, AssessmentState, Score
 from app.models.audit import AuditAction
 from app.schemas.assessments import AnswersUpdate, AssessmentSaved
@@ -43,10 +41,10 @@ from app.security import audit, seals
 from app.security.permissions import Permission
 from app.security.principal import Principal
 from app.services import instruments
-from app.services.alerts.opening import Concern, open_alert, open_alert_once
 from app.services.assessments.answers import (
     Earlier,
     earlier_than,
+    offered,
     opened_rows,
     rows_of,
     sealed_value,
@@ -59,6 +57,7 @@ from app.services.assessments.reading import (
     informant_of,
     present_state,
 )
+from app.services.assessments.safety import judge_answers, open_alerts, open_alerts_once
 from app.services.crisis import crisis_resources
 
 _REFUSALS: Final = {
@@ -101,17 +100,20 @@ async def save_answers(
     assessment_id: UUID,
     request: AnswersUpdate,
     version: int,
-) -> AssessmentSaved:
+) -> AssessmentSaved | Conflict:
     """Store answers; the rest stays. A safety concern opens its alert with the answer.
 
-    An answer that is sent again unchanged is no new hit. Raises NotFound, PreconditionFailed,
-    AssessmentSubmitted, AssessmentExpired, InstrumentReplaced, or Invalid with a pointer to
-    each answer that is refused.
+    An answer that is sent again unchanged is no new hit. AssessmentSubmitted, AssessmentExpired
+    and InstrumentReplaced are returned, not raised: what a person says too late is not stored,
+    but the alert that it opens must stay, and the refusal brings the crisis card. Raises
+    NotFound, PreconditionFailed, or Invalid with a pointer to each answer that is refused.
     """
     assessment = await get_assessment(db, principal, assessment_id, lock=True)
     if assessment.version != version:
         raise PreconditionFailed
     instrument = _answerable(assessment)
+    if isinstance(instrument, Conflict):
+        return await _hear_too_late(db, principal, assessment, request, instrument)
     _check(principal, instrument, request)
 
     rows = await rows_of(db, assessment.id)
@@ -121,10 +123,8 @@ async def save_answers(
     if changed:
         await _store(db, assessment, rows, changed)
         await _record(db, assessment, Permission.ASSESSMENT_ANSWER, "assessment.answered")
-    raised = await _judge_answers(db, assessment, instrument, {**before, **given}, given)
-    for item_id in changed:
-        for flag in raised[item_id]:
-            await open_alert(db, _concern(assessment, flag))
+    raised = await judge_answers(db, assessment, instrument, {**before, **given}, given)
+    await open_alerts(db, assessment, raised, changed)
     return await _saved(db, principal, assessment, needs_help=any(raised.values()))
 
 
@@ -136,6 +136,8 @@ async def submit(db: AsyncSession, principal: Principal, assessment_id: UUID) ->
     """
     assessment = await get_assessment(db, principal, assessment_id, lock=True)
     instrument = _answerable(assessment)
+    if isinstance(instrument, Conflict):
+        raise instrument
     rows = await rows_of(db, assessment.id)
     answers = await opened_rows(db, rows.values())
     earlier = await earlier_than(db, assessment, instrument)
@@ -147,26 +149,53 @@ async def submit(db: AsyncSession, principal: Principal, assessment_id: UUID) ->
     await db.flush()
     raised = await _score(db, assessment, instrument, answers, earlier)
     await _record(db, assessment, Permission.ASSESSMENT_ANSWER, "assessment.submitted")
-    for flag in raised:
-        await open_alert_once(db, _concern(assessment, flag))
+    await open_alerts_once(db, assessment, raised)
     is_unsafe = any(flag.kind is FlagKind.SAFETY for flag in raised)
     return await _saved(db, principal, assessment, needs_help=is_unsafe)
 
 
-def _answerable(assessment: Assessment) -> Instrument:
-    """The definition of an assessment that is still open."""
+async def _hear_too_late(
+    db: AsyncSession,
+    principal: Principal,
+    assessment: Assessment,
+    request: AnswersUpdate,
+    refusal: Conflict,
+) -> Conflict:
+    """Judge what is said to a form that takes no answers, by the definition of today.
+
+    Nothing is stored. Whatever else is wrong with the request does not hide what it says.
+    """
+    instrument = instruments.find_instrument(assessment.instrument_key)
+    if instrument is None:
+        return refusal
+    rows = await rows_of(db, assessment.id)
+    before = offered(instrument, await opened_rows(db, rows.values()))
+    given = {
+        each.item_id: each.value
+        for each in request.answers
+        if _refusal(principal, instrument, set(), each.item_id, each.value) is None
+    }
+    raised = await judge_answers(db, assessment, instrument, {**before, **given}, given)
+    changed = [k for k, v in given.items() if not _is_same(before.get(k), v)]
+    await open_alerts(db, assessment, raised, changed)
+    if not any(raised.values()):
+        return refusal
+    card = [each.model_dump(mode="json") for each in await crisis_resources(db)]
+    return type(refusal)(crisis_resources=card)
+
+
+def _answerable(assessment: Assessment) -> Instrument | Conflict:
+    """The definition of an assessment that is still open, or why it takes no answers."""
     match present_state(assessment.state, assessment.expires_at, clock.now()):
         case AssessmentState.SUBMITTED:
-            raise AssessmentSubmitted
+            return AssessmentSubmitted()
         case AssessmentState.EXPIRED:
-            raise AssessmentExpired
+            return AssessmentExpired()
         case AssessmentState.ASSIGNED | AssessmentState.IN_PROGRESS:
             instrument = instruments.find_instrument(
                 assessment.instrument_key, assessment.instrument_version
             )
-            if instrument is None:
-                raise InstrumentReplaced
-            return instrument
+            return instrument or InstrumentReplaced()
 
 
 def _check(principal: Principal, instrument: Instrument, request: AnswersUpdate) -> None:
@@ -222,26 +251,6 @@ async def _store(
     assessment.state = AssessmentState.IN_PROGRESS
     assessment.updated_at = now
     await db.flush()
-
-
-async def _judge_answers(
-    db: AsyncSession,
-    assessment: Assessment,
-    instrument: Instrument,
-    answers: Answers,
-    given: Iterable[str],
-) -> Mapping[str, Sequence[Flag]]:
-    """The safety flags that each of the given answers raises."""
-    safety = {item.id for item in instrument.items if item.safety}
-    if safety.isdisjoint(given):
-        return dict.fromkeys(given, ())
-    earlier = await earlier_than(db, assessment, instrument)
-    return {
-        item_id: flags_at_answer(
-            instrument, item_id, answers, previous=earlier.previous, baseline=earlier.baseline
-        )
-        for item_id in given
-    }
 
 
 async def _score(
@@ -303,16 +312,6 @@ def _written(change: Change) -> dict[str, object]:
         "reliable_points": str(change.reliable_points),
         "sources": dict(change.sources),
     }
-
-
-def _concern(assessment: Assessment, flag: Flag) -> Concern:
-    return Concern(
-        participant_id=assessment.participant_id,
-        tier=flag.tier,
-        code=flag.code,
-        source=AlertSource.ASSESSMENT,
-        source_id=assessment.id,
-    )
 
 
 async def _record(

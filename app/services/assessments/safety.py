@@ -1,0 +1,63 @@
+"""What an answer says about somebody's safety, and the alerts that it opens."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.domain.instruments import Instrument
+from app.domain.scoring import Answers, Flag, flags_at_answer
+from app.models.alerts import AlertSource
+from app.models.assessments import Assessment
+from app.services.alerts.opening import Concern, open_alert, open_alert_once
+from app.services.assessments.answers import earlier_than
+
+Raised = Mapping[str, Sequence[Flag]]
+"""The safety flags that each of some answers raises, by item."""
+
+
+async def judge_answers(
+    db: AsyncSession,
+    assessment: Assessment,
+    instrument: Instrument,
+    answers: Answers,
+    given: Iterable[str],
+) -> Raised:
+    """The safety flags that each of the given answers raises."""
+    items = list(given)
+    safety = {item.id for item in instrument.items if item.safety}
+    if safety.isdisjoint(items):
+        return dict.fromkeys(items, ())
+    earlier = await earlier_than(db, assessment, instrument)
+    return {
+        item_id: flags_at_answer(
+            instrument, item_id, answers, previous=earlier.previous, baseline=earlier.baseline
+        )
+        for item_id in items
+    }
+
+
+async def open_alerts(
+    db: AsyncSession, assessment: Assessment, raised: Raised, changed: Iterable[str]
+) -> None:
+    """Open what the changed answers raise; an answer that was sent again is no new hit."""
+    for item_id in changed:
+        for flag in raised[item_id]:
+            await open_alert(db, _concern(assessment, flag))
+
+
+async def open_alerts_once(
+    db: AsyncSession, assessment: Assessment, raised: Iterable[Flag]
+) -> None:
+    """Open what a submitted form raises, unless its answers have raised it before."""
+    for flag in raised:
+        await open_alert_once(db, _concern(assessment, flag))
+
+
+def _concern(assessment: Assessment, flag: Flag) -> Concern:
+    return Concern(
+        participant_id=assessment.participant_id,
+        tier=flag.tier,
+        code=flag.code,
+        source=AlertSource.ASSESSMENT,
+        source_id=assessment.id,
+    )
