@@ -46,10 +46,16 @@ def database_url(settings: Settings) -> str:
     """Where the API's role finds its database; raises Misconfigured when nothing runs."""
     if settings.database_url is not None:
         return settings.database_url.get_secret_value()
-    server = embedded.start(settings.data_dir / "postgres", major=settings.embedded_major)
+    nothing_runs = Misconfigured(
+        ["No database runs: start `stepwell serve`, or set STEPWELL_DATABASE_URL."]
+    )
+    data_dir = settings.data_dir / "postgres"
+    if not data_dir.exists():
+        raise nothing_runs
+    server = embedded.start(data_dir, major=settings.embedded_major)
     if server.was_started_here:
         server.stop()
-        raise Misconfigured(["No database runs: start `stepwell serve`, or set a database URL."])
+        raise nothing_runs
     return server.url(role="stepwell_api")
 
 

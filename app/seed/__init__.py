@@ -122,7 +122,7 @@ async def _instructions(runtime: Runtime) -> list[str]:
         f"  {address(participants[0]):<42} participant; so are the others up to",
         f"  {address(participants[-1])}",
         "",
-        "Try it (this token lasts five minutes; `stepwell token ADDRESS` makes another):",
+        "Try it (this token lasts five minutes; `.venv/bin/stepwell token ADDRESS` makes another):",
         "",
         f"  curl -H 'Authorization: Bearer {tokens.access_token}' {issuer}/v1/participants",
         "",
