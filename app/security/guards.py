@@ -297,8 +297,7 @@ def allow(principal: Principal, permission: Permission) -> Principal:
     Raises InsufficientScope when the application may not, Forbidden when the person may not.
     """
     rule = POLICY[permission]
-    context = "patient" if principal.kind is AccountKind.PARTICIPANT else "user"
-    if not principal.scope.allows(context, rule.resource, rule.action):
+    if not rule.is_in_scope_of(principal):
         raise InsufficientScope
     reach = rule.reach_of(principal)
     if reach is Reach.NONE:

@@ -103,6 +103,11 @@ class Rule:
         """One letter of `cruds`."""
         return self.scope.partition(".")[2]
 
+    def is_in_scope_of(self, principal: Principal) -> bool:
+        """Whether the app through which the caller acts was given the scope."""
+        context = "patient" if principal.kind is AccountKind.PARTICIPANT else "user"
+        return principal.scope.allows(context, self.resource, self.action)
+
     def reach_of(self, principal: Principal) -> Reach:
         """What the permission gives this caller: the union over their roles."""
         if principal.kind is AccountKind.PARTICIPANT:

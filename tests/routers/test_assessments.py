@@ -543,3 +543,28 @@ async def test_an_answer_and_its_alert_are_one(make: Make) -> None:
 async def _count(make: Make, table: type[Answer | Alert]) -> int:
     async with make.transaction() as db:
         return await db.scalar(select(func.count()).select_from(table)) or 0
+
+
+async def test_aud_01_answers_that_are_shown_again_leave_their_trail(make: Make) -> None:
+    clinician, participant = await treated(make)
+    saved = await answered(participant, await assigned(clinician, participant), {"q1": 2})
+    before = await accesses(make, participant, "assessment")
+
+    again = await answered(clinician, saved, {"q1": 2})
+
+    after = await accesses(make, participant, "assessment")
+    assert [each["item_id"] for each in again["answers"]] == ["q1"]
+    assert after[len(before) :] == [("R", "assessment:read")]
+
+
+async def test_an_app_that_may_not_read_is_shown_what_it_sent_and_no_more(make: Make) -> None:
+    clinician = await make.staff(scope="user/QuestionnaireResponse.cu")
+    participant = await make.participant(team=[clinician])
+    given = await assigned(clinician, participant)
+    theirs = await answered(participant, given, {"q2": 3})
+
+    saved = await answered(clinician, theirs, {"q1": 2})
+    done = await submitted(clinician, saved)
+
+    assert [each["item_id"] for each in saved["answers"]] == ["q1"]
+    assert (done["answers"], done["result"], done["scores"]) == ([], "withheld", [])

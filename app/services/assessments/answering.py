@@ -5,7 +5,7 @@ submitted: whoever stops halfway has still been heard (clinical reference, secti
 The person who answered gets the crisis card at once. A submitted assessment never changes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -36,9 +36,9 @@ from app.domain.scoring import (
 from app.domain.scoring import Score as ComputedScore
 from app.models.assessments import Answer, Assessment, AssessmentState, Score
 from app.models.audit import AuditAction
-from app.schemas.assessments import AnswersUpdate, AssessmentSaved
+from app.schemas.assessments import AnswersUpdate, AssessmentRead, AssessmentSaved, ResultState
 from app.security import audit, seals
-from app.security.permissions import Permission
+from app.security.permissions import POLICY, Permission
 from app.security.principal import Principal
 from app.services import instruments
 from app.services.assessments.answers import (
@@ -103,7 +103,8 @@ async def save_answers(
 ) -> AssessmentSaved | Conflict:
     """Store answers; the rest stays. A safety concern opens its alert with the answer.
 
-    An answer that is sent again unchanged is no new hit. AssessmentSubmitted, AssessmentExpired
+    An answer that is sent again unchanged is no new hit, and the look at the others is recorded
+    as one. AssessmentSubmitted, AssessmentExpired
     and InstrumentReplaced are returned, not raised: what a person says too late is not stored,
     but the alert that it opens must stay, and the refusal brings the crisis card. Raises
     NotFound, PreconditionFailed, or Invalid with a pointer to each answer that is refused.
@@ -123,9 +124,11 @@ async def save_answers(
     if changed:
         await _store(db, assessment, rows, changed)
         await _record(db, assessment, Permission.ASSESSMENT_ANSWER, "assessment.answered")
+    else:
+        await _record_look(db, assessment)
     raised = await judge_answers(db, assessment, instrument, {**before, **given}, given)
     await open_alerts(db, assessment, raised, changed)
-    return await _saved(db, principal, assessment, needs_help=any(raised.values()))
+    return await _saved(db, principal, assessment, given, needs_help=any(raised.values()))
 
 
 async def submit(db: AsyncSession, principal: Principal, assessment_id: UUID) -> AssessmentSaved:
@@ -151,7 +154,7 @@ async def submit(db: AsyncSession, principal: Principal, assessment_id: UUID) ->
     await _record(db, assessment, Permission.ASSESSMENT_ANSWER, "assessment.submitted")
     await open_alerts_once(db, assessment, raised)
     is_unsafe = any(flag.kind is FlagKind.SAFETY for flag in raised)
-    return await _saved(db, principal, assessment, needs_help=is_unsafe)
+    return await _saved(db, principal, assessment, (), needs_help=is_unsafe)
 
 
 async def _hear_too_late(
@@ -335,9 +338,40 @@ async def _record(
     )
 
 
+async def _record_look(db: AsyncSession, assessment: Assessment) -> None:
+    await audit.record(
+        db,
+        AuditAction.READ,
+        Permission.ASSESSMENT_READ,
+        TABLE,
+        assessment.id,
+        participant_id=assessment.participant_id,
+        version=assessment.version,
+    )
+
+
 async def _saved(
-    db: AsyncSession, principal: Principal, assessment: Assessment, *, needs_help: bool
+    db: AsyncSession,
+    principal: Principal,
+    assessment: Assessment,
+    given: Collection[str],
+    *,
+    needs_help: bool,
 ) -> AssessmentSaved:
+    """The assessment as it is now; an app that may not read is shown what it sent, no more."""
     read = await composed(db, principal, columns(assessment))
+    if not POLICY[Permission.ASSESSMENT_READ].is_in_scope_of(principal):
+        read = _withheld(read, given)
     card = list(await crisis_resources(db)) if needs_help else []
     return AssessmentSaved(**dict(read), crisis_resources=card)
+
+
+def _withheld(read: AssessmentRead, given: Collection[str]) -> AssessmentRead:
+    is_submitted = read.state is AssessmentState.SUBMITTED
+    return read.model_copy(
+        update={
+            "answers": [answer for answer in read.answers if answer.item_id in given],
+            "result": ResultState.WITHHELD if is_submitted else ResultState.PENDING,
+            "scores": [],
+        }
+    )
