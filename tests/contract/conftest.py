@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from typing import Final
 
 import pytest
 from fastapi import FastAPI
@@ -10,6 +11,8 @@ from app.core.embedded import EmbeddedServer
 from app.main import create_app
 from app.runtime import Runtime
 from app.security import keys
+from app.security.acquaintances import Acquaintances
+from app.security.rate_limits import Quota, RateLimits
 from app.security.vault import Vault
 from app.settings import Settings
 from tests.contract.matrix import Matrix, ask_everything
@@ -17,6 +20,8 @@ from tests.contract.operations import Operation, operations_of
 from tests.contract.people import World
 from tests.contract.rehearsal import Rehearsal
 from tests.contract.world import build
+
+_PLENTY: Final = Quota("plenty", 1_000_000)
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +46,15 @@ async def rehearsal(
     connections = Rehearsal(server.url(role="stepwell_api"), size=4)
     # A vault of its own: what it remembers of keys that were never committed must not spread.
     vault = Vault(keys.load(settings).root)
-    yield create_app(replace(runtime, connections=connections, vault=vault))
+    yield create_app(
+        replace(
+            runtime,
+            connections=connections,
+            vault=vault,
+            limits=RateLimits(runtime.connections, account=_PLENTY, network=_PLENTY),
+            acquaintances=Acquaintances(),
+        )
+    )
     await connections.close()
 
 
