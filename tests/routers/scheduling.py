@@ -30,7 +30,7 @@ async def set_clock(make: Make, at: datetime) -> None:
 @asynccontextmanager
 async def transaction_at(make: Make, at: datetime) -> AsyncIterator[AsyncSession]:
     """A transaction of the organization at an instant, as the worker opens it."""
-    token = clock.set_organization_offset(at - clock.now())
+    token = clock.set_organization_offset(at - clock.wall())
     try:
         async with make.transaction() as db:
             yield db

@@ -1,7 +1,7 @@
 """Groups: places, rosters and rooms, as those see them who may and those who may not."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from uuid import UUID, uuid4
 
@@ -9,13 +9,16 @@ import pytest
 from sqlalchemy import select
 
 from app.core import clock
-from app.domain.roles import StaffRole
+from app.core.embedded import EmbeddedServer
+from app.domain.roles import RoomRole, StaffRole
 from app.models.participants import Participant
 from app.models.rooms import Room, RoomEntry, RoomMember
 from app.services import groups
+from app.services.rooms import membership
 from tests.factories import Make, Person, problem_of
 from tests.routers.assessing import accesses
-from tests.routers.scheduling import join, lead, open_group
+from tests.routers.scheduling import join, lead, open_group, transaction_at
+from tests.watching import watch
 
 
 @pytest.fixture
@@ -27,6 +30,12 @@ async def occupants(make: Make, room_id: str) -> list[RoomMember]:
     async with make.transaction() as db:
         query = select(RoomMember).where(RoomMember.room_id == UUID(room_id))
         return list((await db.scalars(query.order_by(RoomMember.from_seq))).all())
+
+
+async def admitted(make: Make, at: datetime | None = None) -> int:
+    """How many members the job lets into their rooms, now or at an instant."""
+    async with transaction_at(make, at or clock.now()) as db:
+        return await groups.admit_due_members(db)
 
 
 async def entries(make: Make, room_id: str) -> list[RoomEntry]:
@@ -154,14 +163,9 @@ async def test_a_later_start_opens_the_room_when_it_has_come(
     assert (await jordan.get(f"/v1/groups/{group['id']}")).status_code == HTTPStatus.NOT_FOUND
     assert await occupants(make, group["room_id"]) == []
 
-    token = clock.set_organization_offset(timedelta(days=4))
-    try:
-        async with make.transaction() as db:
-            assert await groups.admit_due_members(db) == 1
-            assert await groups.admit_due_members(db) == 0
-    finally:
-        clock.reset_organization_offset(token)
-
+    assert await admitted(make, at=starts_at - timedelta(days=1)) == 0
+    assert await admitted(make, at=starts_at) == 1
+    assert await admitted(make, at=starts_at) == 0
     assert len(await occupants(make, group["room_id"])) == 1
 
 
@@ -189,11 +193,86 @@ async def test_a_member_without_an_account_enters_the_room_when_they_have_one(
     async with make.transaction() as db:
         participant = await db.get_one(Participant, (make.organization_id, jordan.participant_id))
         participant.account_id = jordan.account_id
-        await db.flush()
-        await groups.admit_due_members(db)
+    await admitted(make)
 
     (member,) = await occupants(make, group["room_id"])
     assert member.account_id == jordan.account_id
+
+
+async def put_out(leader: Person, room_id: str, participant: Person) -> None:
+    """Remove somebody from a room, as whoever leads it does."""
+    members = (await leader.get(f"/v1/rooms/{room_id}/members")).json()["items"]
+    (member,) = (m for m in members if m["participant_id"] == str(participant.participant_id))
+    removed = await leader.post(f"/v1/rooms/{room_id}/members/{member['id']}/remove")
+    assert removed.status_code == HTTPStatus.NO_CONTENT
+
+
+async def test_who_was_put_out_of_the_room_is_not_let_in_by_the_calendar(
+    make: Make, coordinator: Person
+) -> None:
+    group = await open_group(make, coordinator)
+    leader, jordan = await make.staff(StaffRole.FACILITATOR), await make.participant()
+    await lead(coordinator, group, leader)
+    await join(coordinator, group, jordan)
+    await put_out(leader, group["room_id"], jordan)
+
+    assert await admitted(make) == 0
+
+    room = await jordan.get(f"/v1/rooms/{group['room_id']}/entries")
+    assert room.status_code == HTTPStatus.NOT_FOUND
+
+
+async def test_who_is_put_into_the_group_again_comes_back_into_its_room(
+    make: Make, coordinator: Person
+) -> None:
+    group = await open_group(make, coordinator)
+    leader, jordan, ari = (
+        await make.staff(StaffRole.FACILITATOR),
+        await make.participant(),
+        await make.participant(),
+    )
+    await lead(coordinator, group, leader)
+    for person in (jordan, ari):
+        member = await join(coordinator, group, person)
+        await put_out(leader, group["room_id"], person)
+        await coordinator.post(f"/v1/groups/{group['id']}/members/{member['id']}/end")
+
+    await join(coordinator, group, jordan)
+    tomorrow = clock.now() + timedelta(days=1)
+    await join(coordinator, group, ari, starts_at=tomorrow.isoformat())
+
+    room = f"/v1/rooms/{group['room_id']}/entries"
+    assert (await jordan.get(room)).status_code == HTTPStatus.OK
+    assert await admitted(make, at=tomorrow) == 1
+    assert (await ari.get(room)).status_code == HTTPStatus.OK
+
+
+async def test_who_is_being_put_out_at_this_moment_is_not_let_in_by_the_calendar(
+    make: Make, coordinator: Person, server: EmbeddedServer
+) -> None:
+    """The job has found them outside; the one who puts them out of the room is not done yet."""
+    group = await open_group(make, coordinator)
+    jordan = await make.participant()
+    assert jordan.participant_id is not None
+    assert jordan.account_id is not None
+    room_id = UUID(group["room_id"])
+    tomorrow = clock.now() + timedelta(days=1)
+    await join(coordinator, group, jordan, starts_at=tomorrow.isoformat())
+
+    async with watch(server) as watcher:
+        async with transaction_at(make, tomorrow) as db:
+            occupant = await membership.participant_occupant(db, jordan.participant_id)
+            assert occupant is not None
+            await membership.admit(db, room_id, occupant, RoomRole.PARTICIPANT)
+            job = asyncio.create_task(admitted(make, at=tomorrow))
+            await watcher.until_blocked("%from room%for update%")
+            await membership.dismiss(
+                db, room_id, jordan.account_id, removed_by=coordinator.account_id
+            )
+        assert await job == 0
+
+    (gone,) = await occupants(make, group["room_id"])
+    assert gone.left_at is not None
 
 
 async def test_the_roster_has_names_for_those_who_lead_and_for_no_participant(

@@ -7,7 +7,7 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import Integer, Uuid, and_, bindparam, exists, select
+from sqlalchemy import Integer, Uuid, and_, bindparam, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import events
@@ -185,30 +185,39 @@ async def read_roster(
 async def admit_due_members(db: AsyncSession) -> int:
     """Let those members into their group's room whose time has come, or who got an account.
 
-    Returns how many there were. Doing it twice changes nothing.
+    Who has been put out of the room since they joined the group stays outside until they are put
+    into the group again. Returns how many came in. Doing it twice changes nothing.
     """
-    inside = exists().where(
+    inside_or_removed = exists().where(
         RoomMember.room_id == Room.id,
         RoomMember.participant_id == GroupMember.participant_id,
-        RoomMember.left_at.is_(None),
+        or_(
+            RoomMember.left_at.is_(None),
+            and_(
+                RoomMember.removed_by.is_not(None),
+                RoomMember.left_at >= GroupMember.started_at,
+            ),
+        ),
     )
     due = await db.execute(
-        select(GroupMember.group_id, GroupMember.participant_id)
+        select(GroupMember.group_id, GroupMember.participant_id, GroupMember.started_at)
         .join(Participant, Participant.id == GroupMember.participant_id)
         .join(Room, and_(Room.group_id == GroupMember.group_id, Room.kind == RoomKind.GROUP))
         .where(
             GroupMember.started_at <= clock.now(),
             GroupMember.ended_at.is_(None),
             Participant.account_id.is_not(None),
-            ~inside,
+            ~inside_or_removed,
         )
         .order_by(GroupMember.group_id)
         .limit(100)
     )
-    found = due.all()
-    for row in found:
-        await _let_in(db, row.group_id, row.participant_id)
-    return len(found)
+    admitted = 0
+    for row in due.all():
+        admitted += await _let_in_unless_removed(
+            db, row.group_id, row.participant_id, since=row.started_at
+        )
+    return admitted
 
 
 def _start(asked: datetime | None) -> datetime:
@@ -238,6 +247,19 @@ async def _let_in(db: AsyncSession, group_id: UUID, participant_id: UUID) -> Non
     if occupant is not None:
         room_id = await group_room(db, group_id)
         await membership.admit(db, room_id, occupant, RoomRole.PARTICIPANT)
+
+
+async def _let_in_unless_removed(
+    db: AsyncSession, group_id: UUID, participant_id: UUID, *, since: datetime
+) -> bool:
+    occupant = await membership.participant_occupant(db, participant_id)
+    if occupant is None:
+        return False
+    room_id = await group_room(db, group_id)
+    member = await membership.admit_unless_removed(
+        db, room_id, occupant, RoomRole.PARTICIPANT, since=since
+    )
+    return member is not None
 
 
 async def _end_membership(db: AsyncSession, member: GroupMember) -> None:
