@@ -11,7 +11,7 @@ from app import contract
 from app.core import edge, problems
 from app.core.database import Connections
 from app.core.pagination import CursorCodec
-from app.realtime.bus import bus_for
+from app.realtime.buses import bus_for
 from app.realtime.hub import Hub
 from app.routers import (
     accesses,

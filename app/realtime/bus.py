@@ -1,4 +1,4 @@
-"""What wakes a process: LISTEN on PostgreSQL, or NATS where many processes listen.
+"""What wakes a process: hints of a kind, and LISTEN on PostgreSQL, where they come from.
 
 The bus carries hints and nothing else. The database is the truth: a hint that is lost costs a
 moment, because heads are compared every two seconds, and everything is compared after each time
@@ -6,7 +6,6 @@ at which hints may have been lost (WS-11, WS-12).
 """
 
 import asyncio
-import importlib
 from collections.abc import Callable, Mapping
 from enum import StrEnum, unique
 from typing import Any, Final, Protocol
@@ -15,7 +14,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.core import logging
-from app.core.database import Connections, connection_lost
+from app.core.database import connection_lost
 
 HEARTBEAT_SECONDS: Final = 10.0
 HEARTBEAT_TIMEOUT: Final = 3.0
@@ -61,16 +60,6 @@ class Bus(Protocol):
 
         Whoever calls it calls it again: it is one step of a supervised loop.
         """
-
-
-def bus_for(connections: Connections, nats_url: str | None) -> Bus:
-    """The bus that the settings ask for."""
-    postgres = PostgresBus(connections.engine)
-    if nats_url is None:
-        return postgres
-    # Not at the top: the driver is an extra, which only an operator of NATS installs.
-    nats: Bus = importlib.import_module("app.realtime.nats").NatsBus(nats_url, postgres)
-    return nats
 
 
 class PostgresBus:
