@@ -47,6 +47,9 @@ SUBJECTS: Final[Mapping[str, Permission]] = MappingProxyType(
 )
 """What somebody must be able to read to hear of a subject; an unknown one is told to nobody."""
 
+_OF_STAFF_ALONE: Final = frozenset({"plan.drafted", "plan.updated"})
+"""A plan is its author's working paper until it is proposed: no participant reads it, or hears."""
+
 _EVENTS: Final = Query(
     select(*Event.__table__.columns)
     .where(Event.position > bindparam("after", type_=BigInteger))
@@ -152,7 +155,12 @@ async def _visible_to(
     lane: Lane, principal: Principal, reach: Reach, rows: Sequence[asyncpg.Record]
 ) -> list[asyncpg.Record]:
     if reach == Reach.SELF:
-        return [row for row in rows if row["participant_id"] == principal.participant_id]
+        return [
+            row
+            for row in rows
+            if row["participant_id"] == principal.participant_id
+            and row["type"] not in _OF_STAFF_ALONE
+        ]
     ids = {row["participant_id"] for row in rows}
     visible = await lane.all(_visible(reach), ids=list(ids), **reach_parameters(principal))
     seen = {row["id"] for row in visible}

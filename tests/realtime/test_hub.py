@@ -322,13 +322,15 @@ async def test_people_hear_of_the_events_that_concern_them_and_of_no_others(
             await ask(socket, "ping", n=1)
             await hear(socket, "pong")
         async with stage.make.transaction() as db:
-            for type_ in ("alert.opened", "plan.signed", "unheard.of"):
+            drafting = ("plan.drafted", "plan.updated")
+            for type_ in ("alert.opened", *drafting, "plan.signed", "unheard.of"):
                 await events.record(db, type_, new_id(), participant_id=heron.participant_id)
-            await events.record(db, "plan.drafted", new_id(), participant_id=wren.participant_id)
+            for type_ in (*drafting, "plan.proposed"):
+                await events.record(db, type_, new_id(), participant_id=wren.participant_id)
         async with stage.make.transaction() as db:
             await give_positions(db)
         told = [await hear(own, "event")]
-        told_team = [await hear(treating, "event") for _ in range(2)]
+        told_team = [await hear(treating, "event") for _ in range(4)]
         told_other = [await hear(foreign, "event")]
         for socket in (own, foreign, treating):
             await ask(socket, "ping", n=2)
@@ -338,9 +340,9 @@ async def test_people_hear_of_the_events_that_concern_them_and_of_no_others(
         return [frame["event"]["type"] for frame in frames]
 
     assert types(told) == ["plan.signed"]
-    assert types(told_team) == ["alert.opened", "plan.signed"]
-    assert types(told_other) == ["plan.drafted"]
-    assert told_team[1] == told[0]
+    assert types(told_team) == ["alert.opened", *drafting, "plan.signed"]
+    assert types(told_other) == ["plan.proposed"]
+    assert told_team[-1] == told[0]
 
 
 async def test_ws_16_a_session_counts_the_time_of_a_process_that_was_killed(
