@@ -94,8 +94,8 @@ class Readers:
 
     async def read(
         self, organization_id: UUID, principals: Collection[Principal], reads: asyncio.Semaphore
-    ) -> AsyncGenerator[tuple[UUID, Sequence[frames.Event]], None]:
-        """Give each account the events that concern it, in the order of their positions.
+    ) -> AsyncGenerator[tuple[Principal, Sequence[frames.Event]], None]:
+        """Give each principal the events that concern them, in the order of their positions.
 
         What fails is read with the next hint: nothing counts as told before it was read.
         """
@@ -115,7 +115,7 @@ class Readers:
                 self._told[organization_id] = rows[-1]["position"]
                 for principal, concerning in told:
                     if concerning:
-                        yield principal.account_id, [_frame(row) for row in concerning]
+                        yield principal, [_frame(row) for row in concerning]
         finally:
             self._reading.discard(organization_id)
 

@@ -285,11 +285,16 @@ class Hub:
 
     async def _read_events(self, organization_id: UUID) -> None:
         lines = [line for line in self._lines if line.principal.organization_id == organization_id]
-        principals = {line.principal.account_id: line.principal for line in lines}
+        # What one application of a person may hear, another need not: each scope is judged alone.
+        principals = {
+            (line.principal.account_id, line.principal.scope): line.principal for line in lines
+        }
         reading_on = self._events.read(organization_id, principals.values(), self._reads)
         async with aclosing(reading_on) as told:
-            async for account_id, frames in told:
-                for line in list(self._by_account.get(account_id, ())):
+            async for principal, frames in told:
+                for line in list(self._by_account.get(principal.account_id, ())):
+                    if line.principal.scope != principal.scope:
+                        continue
                     for frame in frames:
                         line.connection.queue(frame)
                     line.rouse()

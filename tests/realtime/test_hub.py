@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 from contextlib import AsyncExitStack, ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, Final
@@ -343,6 +344,29 @@ async def test_people_hear_of_the_events_that_concern_them_and_of_no_others(
     assert types(told_team) == ["alert.opened", *drafting, "plan.signed"]
     assert types(told_other) == ["plan.proposed"]
     assert told_team[-1] == told[0]
+
+
+@pytest.mark.parametrize("is_wide_first", [True, False])
+async def test_two_applications_of_one_person_each_hear_what_they_may_read(
+    stage: Stage, hub: Hub, *, is_wide_first: bool
+) -> None:
+    heron = await stage.member()
+    wide = await line_of(stage, stage.leader, hub)
+    hub.leave(wide)
+    narrow = Line(
+        replace(wide.principal, scope=ScopeSet.parse("user/Communication.rs")), Connection(0.0)
+    )
+    for line in (wide, narrow) if is_wide_first else (narrow, wide):
+        hub.join(line, 0)
+    async with stage.make.transaction() as db:
+        await events.record(db, "booking.made", new_id(), participant_id=heron.participant_id)
+        await give_positions(db)
+
+    await hub.compare_heads()
+    await until_read(hub)
+
+    assert "event" in seen(wide.connection)
+    assert seen(narrow.connection) == []
 
 
 async def test_ws_16_a_session_counts_the_time_of_a_process_that_was_killed(
