@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from app.core.database import may_be_repeated
 from app.core.problems import PreconditionFailed, PreconditionRequired
+from app.routers.gate import Gate, split
 from app.security import guards, idempotency
 
 _REPETITIONS: Final = 3
@@ -31,24 +32,37 @@ class Route(APIRoute):
 
     @override
     def get_route_handler(self) -> Handler:
-        handle = super().get_route_handler()
+        gate, handle = self._gate_and_handler()
 
         async def answer(request: Request) -> Response:
             for _ in range(_REPETITIONS):
                 try:
-                    return await _answer_once(request, handle)
+                    return await _answer_once(request, gate, handle)
                 except Exception as error:
                     if not may_be_repeated(error):
                         raise
                 # Whoever won the race is done soon; two losers should not meet again.
                 await asyncio.sleep(_PAUSE_SECONDS * (1 + secrets.randbelow(8)))
-            return await _answer_once(request, handle)
+            return await _answer_once(request, gate, handle)
 
         return answer
 
+    def _gate_and_handler(self) -> tuple[Gate, Handler]:
+        """The guards, and the framework's handler behind them.
 
-async def _answer_once(request: Request, handle: Handler) -> Response:
+        The route keeps its whole signature, which the documentation is made of.
+        """
+        whole = self.dependant
+        gate, self.dependant = split(whole)
+        try:
+            return gate, super().get_route_handler()
+        finally:
+            self.dependant = whole
+
+
+async def _answer_once(request: Request, gate: Gate, handle: Handler) -> Response:
     try:
+        await gate.pass_through(request)
         response = await handle(request)
         if request.method == "POST":
             await idempotency.finish(request, response)

@@ -8,7 +8,7 @@ which lane it works. The application refuses to start when a route says neither 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import asyncpg
 from fastapi import Depends, FastAPI, Request
@@ -243,6 +243,8 @@ async def _arrive(request: Request) -> tuple[Opening, Runtime]:
 
 async def get_db(request: Request) -> AsyncSession:
     """The request's transaction in the ORM's lane. Its route ends it (`app.routers.route`)."""
+    if (opened := request.scope["state"].get(_TRANSACTION)) is not None:
+        return cast("CommandTransaction", opened).handle
     transaction = await open_command(*await _arrive(request))
     request.scope["state"][_TRANSACTION] = transaction
     return transaction.handle
@@ -250,6 +252,8 @@ async def get_db(request: Request) -> AsyncSession:
 
 async def get_lane(request: Request) -> Lane:
     """The request's transaction in the driver's lane. Its route ends it."""
+    if (opened := request.scope["state"].get(_TRANSACTION)) is not None:
+        return cast("LaneTransaction", opened).lane
     transaction = await open_lane(*await _arrive(request))
     request.scope["state"][_TRANSACTION] = transaction
     return transaction.lane
