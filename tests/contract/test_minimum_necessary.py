@@ -51,11 +51,20 @@ def shapes_of(matrix: Matrix) -> Shapes:
     return {operation: _together(told[operation]) for operation in sorted(told)}
 
 
+def deepest(paths: set[str]) -> set[str]:
+    """The paths that lead on: what was empty or null in one answer was more in another."""
+    return {
+        path
+        for path in paths
+        if not any(other.startswith((f"{path}.", f"{path}[")) for other in paths)
+    }
+
+
 def _together(by_role: Mapping[str, set[str]]) -> Mapping[str, list[str]]:
     """The same, with roles that are told the same on one line."""
     roles: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     for role, paths in sorted(by_role.items()):
-        roles[tuple(sorted(paths))].append(role)
+        roles[tuple(sorted(deepest(paths)))].append(role)
     return {", ".join(names): list(paths) for paths, names in roles.items()}
 
 
@@ -83,3 +92,9 @@ def test_authz_04_paths_name_every_place_once() -> None:
         "none": [],
     }
     assert set(paths_of(document)) == {"items[].id", "items[].tags[]", "by.*.n", "none"}
+    assert deepest({"items", "items[].id", "id", "id_of", "by", "by.*.n"}) == {
+        "items[].id",
+        "id",
+        "id_of",
+        "by.*.n",
+    }
