@@ -14,6 +14,7 @@ async def run(db: AsyncSession) -> int:
 
     Gives how many things were done.
     """
-    admitted = await groups.admit_due_members(db)
+    due = await groups.groups_with_due_members(db)
+    admitted = sum([await groups.admit_due_members(db, group_id) for group_id in due])
     scheduled = await series.extend_due(db)
     return admitted + scheduled + await sessions.follow_clock(db)

@@ -10,11 +10,10 @@ from sqlalchemy import select
 
 from app.core import clock
 from app.core.embedded import EmbeddedServer
-from app.domain.roles import RoomRole, StaffRole
+from app.domain.roles import StaffRole
 from app.models.participants import Participant
 from app.models.rooms import Room, RoomEntry, RoomMember
 from app.services import groups
-from app.services.rooms import membership
 from tests.factories import Make, Person, problem_of
 from tests.routers.assessing import accesses
 from tests.routers.scheduling import join, lead, open_group, transaction_at
@@ -35,7 +34,8 @@ async def occupants(make: Make, room_id: str) -> list[RoomMember]:
 async def admitted(make: Make, at: datetime | None = None) -> int:
     """How many members the job lets into their rooms, now or at an instant."""
     async with transaction_at(make, at or clock.now()) as db:
-        return await groups.admit_due_members(db)
+        due = await groups.groups_with_due_members(db)
+        return sum([await groups.admit_due_members(db, group_id) for group_id in due])
 
 
 async def entries(make: Make, room_id: str) -> list[RoomEntry]:
@@ -247,32 +247,27 @@ async def test_who_is_put_into_the_group_again_comes_back_into_its_room(
     assert (await ari.get(room)).status_code == HTTPStatus.OK
 
 
-async def test_who_is_being_put_out_at_this_moment_is_not_let_in_by_the_calendar(
+async def test_who_leaves_at_the_moment_of_admission_stays_outside(
     make: Make, coordinator: Person, server: EmbeddedServer
 ) -> None:
-    """The job has found them outside; the one who puts them out of the room is not done yet."""
+    """The job has found them in the group; then it waits, and they leave before it goes on."""
     group = await open_group(make, coordinator)
     jordan = await make.participant()
-    assert jordan.participant_id is not None
-    assert jordan.account_id is not None
-    room_id = UUID(group["room_id"])
     tomorrow = clock.now() + timedelta(days=1)
-    await join(coordinator, group, jordan, starts_at=tomorrow.isoformat())
+    member = await join(coordinator, group, jordan, starts_at=tomorrow.isoformat())
+    ending = f"/v1/groups/{group['id']}/members/{member['id']}/end"
 
     async with watch(server) as watcher:
-        async with transaction_at(make, tomorrow) as db:
-            occupant = await membership.participant_occupant(db, jordan.participant_id)
-            assert occupant is not None
-            await membership.admit(db, room_id, occupant, RoomRole.PARTICIPANT)
+        async with make.transaction() as db:
+            await groups.hold(db, UUID(group["id"]))
+            ended = asyncio.create_task(coordinator.post(ending))
+            await watcher.until_blocked("%care_group%")
             job = asyncio.create_task(admitted(make, at=tomorrow))
-            await watcher.until_blocked("%from room%for update%")
-            await membership.dismiss(
-                db, room_id, jordan.account_id, removed_by=coordinator.account_id
-            )
+            await watcher.until_blocked("%for update%", count=2)
+        assert (await ended).status_code == HTTPStatus.NO_CONTENT
         assert await job == 0
 
-    (gone,) = await occupants(make, group["room_id"])
-    assert gone.left_at is not None
+    assert await occupants(make, group["room_id"]) == []
 
 
 async def test_the_roster_has_names_for_those_who_lead_and_for_no_participant(

@@ -7,7 +7,7 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import Integer, Uuid, and_, bindparam, exists, or_, select
+from sqlalchemy import ColumnElement, Integer, Uuid, and_, bindparam, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import events
@@ -182,13 +182,42 @@ async def read_roster(
     return [RosterEntry.model_validate({**row, **_names(keys, row)}) for row in rows]
 
 
-async def admit_due_members(db: AsyncSession) -> int:
-    """Let those members into their group's room whose time has come, or who got an account.
+async def groups_with_due_members(db: AsyncSession) -> Sequence[UUID]:
+    """The groups with members whose time has come, or who got an account, by id."""
+    due = select(GroupMember.group_id).where(_is_due()).distinct()
+    return (await db.scalars(due.order_by(GroupMember.group_id).limit(100))).all()
 
-    Who has been put out of the room since they joined the group stays outside until they are put
-    into the group again. Returns how many came in. Doing it twice changes nothing.
+
+async def admit_due_members(db: AsyncSession, group_id: UUID) -> int:
+    """Let those members into the group's room whose time has come, or who got an account.
+
+    They are read once the group is held, so that who leaves it at that moment stays outside. Who
+    has been put out of the room since they joined the group stays outside too, until they are
+    put into the group again. Returns how many came in. Doing it twice changes nothing.
     """
+    await hold(db, group_id)
+    due = await db.execute(
+        select(GroupMember.participant_id, GroupMember.started_at)
+        .where(GroupMember.group_id == group_id, _is_due())
+        .order_by(GroupMember.participant_id)
+    )
+    room_id = await group_room(db, group_id)
+    admitted = 0
+    for row in due.all():
+        occupant = await membership.participant_occupant(db, row.participant_id)
+        if occupant is not None:
+            member = await membership.admit_unless_removed(
+                db, room_id, occupant, RoomRole.PARTICIPANT, since=row.started_at
+            )
+            admitted += member is not None
+    return admitted
+
+
+def _is_due() -> ColumnElement[bool]:
+    """Whether a member belongs into their group's room, is not in it and was not put out of it."""
     inside_or_removed = exists().where(
+        Room.group_id == GroupMember.group_id,
+        Room.kind == RoomKind.GROUP,
         RoomMember.room_id == Room.id,
         RoomMember.participant_id == GroupMember.participant_id,
         or_(
@@ -199,25 +228,14 @@ async def admit_due_members(db: AsyncSession) -> int:
             ),
         ),
     )
-    due = await db.execute(
-        select(GroupMember.group_id, GroupMember.participant_id, GroupMember.started_at)
-        .join(Participant, Participant.id == GroupMember.participant_id)
-        .join(Room, and_(Room.group_id == GroupMember.group_id, Room.kind == RoomKind.GROUP))
-        .where(
-            GroupMember.started_at <= clock.now(),
-            GroupMember.ended_at.is_(None),
-            Participant.account_id.is_not(None),
-            ~inside_or_removed,
-        )
-        .order_by(GroupMember.group_id)
-        .limit(100)
+    return and_(
+        GroupMember.started_at <= clock.now(),
+        GroupMember.ended_at.is_(None),
+        exists().where(
+            Participant.id == GroupMember.participant_id, Participant.account_id.is_not(None)
+        ),
+        ~inside_or_removed,
     )
-    admitted = 0
-    for row in due.all():
-        admitted += await _let_in_unless_removed(
-            db, row.group_id, row.participant_id, since=row.started_at
-        )
-    return admitted
 
 
 def _start(asked: datetime | None) -> datetime:
@@ -247,19 +265,6 @@ async def _let_in(db: AsyncSession, group_id: UUID, participant_id: UUID) -> Non
     if occupant is not None:
         room_id = await group_room(db, group_id)
         await membership.admit(db, room_id, occupant, RoomRole.PARTICIPANT)
-
-
-async def _let_in_unless_removed(
-    db: AsyncSession, group_id: UUID, participant_id: UUID, *, since: datetime
-) -> bool:
-    occupant = await membership.participant_occupant(db, participant_id)
-    if occupant is None:
-        return False
-    room_id = await group_room(db, group_id)
-    member = await membership.admit_unless_removed(
-        db, room_id, occupant, RoomRole.PARTICIPANT, since=since
-    )
-    return member is not None
 
 
 async def _end_membership(db: AsyncSession, member: GroupMember) -> None:
