@@ -25,6 +25,7 @@ from app.jobs import notifications as sending
 from app.jobs.supervision import FAILURES, GivenUp, Loop, Supervisor
 from app.jobs.workplace import Workplace
 from app.models.accounts import Account, AccountState, Notification
+from app.models.events import Event
 from app.models.idempotency import StoredAnswer
 from app.models.rooms import RealtimeTicket
 from app.notifications import Template
@@ -196,6 +197,35 @@ async def test_one_organizations_failure_keeps_no_other_waiting(
 
     assert {make.organization_id, other.organization_id} <= reached
     assert len(failures.value.exceptions) == 1
+
+
+async def test_an_organization_whose_events_cannot_be_ordered_keeps_no_other_waiting(
+    make: Make, place: Workplace
+) -> None:
+    others = [await Make.organization(make.app, make.runtime) for _ in range(3)]
+    broken = others[0]
+    for each in (make, *others):
+        async with each.transaction() as db:
+            await events.record(db, "plan.signed", new_id())
+    async with broken.transaction() as db:  # the place after the head is taken already
+        taken = await events.record(db, "plan.signed", new_id())
+        await db.execute(update(Event).where(Event.id == taken).values(position=1))
+
+    with pytest.raises(ExceptionGroup) as failures:
+        await sequencer.sequence(place)
+    given = [await positions_of(each) for each in (make, *others[1:])]
+    async with broken.transaction() as db:
+        await db.execute(update(Event).where(Event.id == taken).values(position=None))
+    await sequencer.sequence(place)
+
+    assert len(failures.value.exceptions) == 1
+    assert given == [[1], [1], [1]]
+    assert await positions_of(broken) == [1, 2]
+
+
+async def positions_of(make: Make) -> list[int | None]:
+    async with make.transaction() as db:
+        return list(await db.scalars(select(Event.position).order_by(Event.position)))
 
 
 async def test_jobs_live_at_the_organizations_time(make: Make, place: Workplace) -> None:
@@ -474,6 +504,7 @@ async def test_api_07_answers_are_kept_for_a_day(make: Make, place: Workplace) -
                     key=b"k" * 32,
                     fingerprint=b"f" * 32,
                     id=new_id(),
+                    participant_ids=[],
                     status=201,
                     headers={},
                     body=None,

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core import clock
 from app.core.ids import new_id
 from app.core.metrics import OUTBOX_DEPTH
-from app.jobs.workplace import Workplace
+from app.jobs.workplace import Workplace, in_turn
 from app.models.events import Event, EventHead
 from app.models.webhooks import DeliveryState, EndpointState, WebhookDelivery, WebhookEndpoint
 
@@ -37,14 +37,23 @@ _GIVE: Final = (
 
 
 async def sequence(place: Workplace) -> bool:
-    """Give positions to what waits, a batch for each organization; answers if some may be left."""
+    """Give positions to what waits, a batch for each organization; answers if some may be left.
+
+    What fails in one organization is raised when all the others have their positions.
+    """
     async with place.connections.command() as db:
         waiting: list[UUID] = list((await db.scalars(_WAITING)).all())
     most = 0
-    for organization_id in waiting:
+
+    async def work(organization_id: UUID) -> None:
+        nonlocal most
         async with place.enter(organization_id) as db:
             most = max(most, await give_positions(db))
-    OUTBOX_DEPTH.set(most)
+
+    try:
+        await in_turn(waiting, work)
+    finally:
+        OUTBOX_DEPTH.set(most)
     return most == BATCH
 
 

@@ -1,9 +1,9 @@
 """What every job works with, and how it enters one organization's transaction."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 from uuid import UUID
 
 from sqlalchemy import select, text
@@ -16,6 +16,8 @@ from app.models.organizations import Organization
 from app.security import catalogue, keys
 from app.security.vault import Vault
 from app.settings import Misconfigured, Settings, unsafe
+
+T = TypeVar("T")
 
 _ENTER: Final = text(
     "select enter_organization(:organization),"
@@ -78,13 +80,23 @@ class Workplace:
         does not keep the others waiting; it is raised when all have had their turn.
         """
         has_more = False
-        failures: list[Exception] = []
-        for organization_id in await self.organizations():
-            try:
-                async with self.enter(organization_id) as db:
-                    has_more |= bool(await work(db))
-            except Exception as error:  # noqa: BLE001 (raised below, with the others)
-                failures.append(error)
-        if failures:
-            raise ExceptionGroup("failed in some organizations", failures)
+
+        async def enter_and_work(organization_id: UUID) -> None:
+            nonlocal has_more
+            async with self.enter(organization_id) as db:
+                has_more |= bool(await work(db))
+
+        await in_turn(await self.organizations(), enter_and_work)
         return has_more
+
+
+async def in_turn(items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
+    """Do the same for one after the other; raises what failed when all have had their turn."""
+    failures: list[Exception] = []
+    for item in items:
+        try:
+            await work(item)
+        except Exception as error:  # noqa: BLE001 (raised below, with the others)
+            failures.append(error)
+    if failures:
+        raise ExceptionGroup("some have failed, and the others were done", failures)
