@@ -15,6 +15,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from typing_extensions import override
 
 from app import events, notifications, worker
 from app.core import clock, embedded
@@ -389,6 +390,61 @@ async def test_a_message_that_was_not_taken_is_sent_later(make: Make, place: Wor
 
     assert too_early == []
     assert len(refusing.to(address)) == len(taking.to(address)) == 1
+
+
+async def test_a_message_is_leased_when_its_turn_comes_however_slow_those_before_it_were(
+    make: Make, place: Workplace
+) -> None:
+    person = await make.staff()
+    address = await queue(make, person, Template.PASSWORD_CHANGED)
+    await queue(make, person, Template.SIGN_IN_ENDED)
+    second, passed = Recorder(), []
+
+    class Slow(Recorder):
+        """Takes more than half of a lease for each message, while another worker looks on."""
+
+        @override
+        async def send(self, message: sending.Message) -> None:
+            if message.to == address:
+                passed.append(sending.LEASE * 0.6)
+                clock.shift_process(passed[-1])
+                await sending.send_due(place, second)
+            await super().send(message)
+
+    first = Slow()
+    try:
+        await sending.send_due(place, first)
+    finally:
+        clock.shift_process(-sum(passed, timedelta()))
+
+    sent = [message.subject for message in first.to(address) + second.to(address)]
+    assert sorted(sent) == ["You were signed out", "Your password was changed"]
+
+
+async def test_a_message_that_fails_on_our_side_keeps_no_other_waiting(
+    make: Make, place: Workplace
+) -> None:
+    other = await Make.organization(make.app, make.runtime)
+    broken = await queue(make, await make.staff(), Template.PASSWORD_CHANGED)
+    behind = await queue(make, await make.staff(), Template.PASSWORD_CHANGED)
+    elsewhere = await queue(other, await other.staff(), Template.PASSWORD_CHANGED)
+
+    class Breaking(Recorder):
+        """Fails at one address, and not because the mail server does."""
+
+        @override
+        async def send(self, message: sending.Message) -> None:
+            if message.to == broken:
+                raise RuntimeError
+            await super().send(message)
+
+    recorder = Breaking()
+    with pytest.raises(ExceptionGroup) as failures:
+        await sending.send_due(place, recorder)
+    await other.close()
+
+    assert len(failures.value.exceptions) == 1
+    assert len(recorder.to(behind)) == len(recorder.to(elsewhere)) == 1
 
 
 async def test_a_disabled_account_gets_no_message(make: Make, place: Workplace) -> None:

@@ -2,8 +2,8 @@
 
 A message says that there is something to see, never what (PHI-12): its words are here, and
 nothing of anybody is filled in but the secret that an invitation is for. A message is leased
-before it is sent and marked after it was, so that a crash in between sends it once more, and
-never loses it.
+when its turn comes and marked after it was sent, so that a crash in between sends it once more,
+and never loses it.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from email.message import EmailMessage
+from itertools import takewhile
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import unquote, urlsplit
@@ -22,7 +23,7 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock, logging
-from app.jobs.workplace import Workplace
+from app.jobs.workplace import Workplace, in_turn
 from app.models.accounts import Account, AccountState, Notification
 from app.notifications import Template
 from app.security import seals
@@ -30,9 +31,15 @@ from app.settings import Settings
 
 _log = logging.get_logger(__name__)
 
-LEASE: Final = timedelta(minutes=1)
-ATTEMPTS: Final = 12
+LEASE: Final = timedelta(minutes=3)
+"""Longer than a mail server can take that uses up its time in each of the eleven steps."""
+
+ATTEMPTS: Final = 10
+"""Over two days, because each pause is twice the one before."""
+
 BATCH: Final = 20
+"""Messages of one organization before the next has its turn."""
+
 SMTP_TIMEOUT_SECONDS: Final = 15.0
 
 
@@ -149,46 +156,81 @@ _WORDS: Final[Mapping[Template, tuple[str, str]]] = {
 
 
 async def send_due(place: Workplace, sender: Sender) -> bool:
-    """Send what waits, in every organization."""
-    for organization_id in await place.organizations():
+    """Send what waits, in every organization; answers whether some of it may be left.
+
+    What fails on our side keeps no other message and no other organization waiting: it is raised
+    when all have had their turn, and tried again like one that the mail server did not take.
+    """
+    has_more = False
+
+    async def work(organization_id: UUID) -> None:
+        nonlocal has_more
+        has_more |= await _send_some(place, organization_id, sender)
+
+    await in_turn(await place.organizations(), work)
+    return has_more
+
+
+async def _send_some(place: Workplace, organization_id: UUID, sender: Sender) -> bool:
+    """Send a batch of one organization's messages; answers whether there may be more."""
+    is_left = True
+
+    async def work(_turn: int) -> None:
+        nonlocal is_left
+        # Leased when its turn comes: however slow those before it were, no other worker finds
+        # it due while it is sent.
         async with place.enter(organization_id) as db:
-            messages = await _leased(db)
-        for message in messages:
-            await _send(place, organization_id, sender, message)
-    return False
+            notification_id = await _lease(db)
+        if notification_id is None:
+            is_left = False
+            return
+        async with place.enter(organization_id) as db:
+            message = await _compose(db, notification_id)
+        await _send(place, organization_id, sender, message)
+
+    await in_turn(takewhile(lambda _: is_left, range(BATCH)), work)
+    return is_left
 
 
-async def _leased(db: AsyncSession) -> list[Message]:
-    """Take the messages that are due for a while, so that no other worker sends them."""
+async def _lease(db: AsyncSession) -> UUID | None:
+    """Take the oldest message that is due for a while, so that no other worker sends it."""
     now = clock.wall()
-    rows = (
+    waiting = await db.scalar(
+        select(Notification)
+        .join(Account, Account.id == Notification.account_id)
+        .where(
+            Notification.sent_at.is_(None),
+            Notification.attempts < ATTEMPTS,
+            or_(Notification.leased_until.is_(None), Notification.leased_until <= now),
+            Account.state != AccountState.DISABLED,
+        )
+        .order_by(Notification.created_at)
+        .limit(1)
+        .with_for_update(of=Notification, skip_locked=True)
+    )
+    if waiting is None:
+        return None
+    # The lease grows with the failures: it is the pause before the next attempt as well.
+    waiting.leased_until = now + LEASE * 2**waiting.attempts
+    waiting.attempts += 1
+    await db.flush()
+    return waiting.id
+
+
+async def _compose(db: AsyncSession, notification_id: UUID) -> Message:
+    """Put an address and a secret into the words of a message."""
+    waiting, account = (
         await db.execute(
             select(Notification, Account)
             .join(Account, Account.id == Notification.account_id)
-            .where(
-                Notification.sent_at.is_(None),
-                Notification.attempts < ATTEMPTS,
-                or_(Notification.leased_until.is_(None), Notification.leased_until <= now),
-                Account.state != AccountState.DISABLED,
-            )
-            .order_by(Notification.created_at)
-            .limit(BATCH)
-            .with_for_update(of=Notification, skip_locked=True)
+            .where(Notification.id == notification_id)
         )
-    ).all()
-    keys = await seals.keys_for(db, (blob for n, a in rows for blob in (n.secret, a.email)))
-    messages = []
-    for waiting, account in rows:
-        # The lease grows with the failures: it is the pause before the next attempt as well.
-        waiting.leased_until = now + LEASE * 2**waiting.attempts
-        waiting.attempts += 1
-        subject, words = _WORDS[Template(waiting.template)]
-        secret = keys.unseal_optional(
-            seals.Cell("notification", "secret", waiting.id), waiting.secret
-        )
-        to = keys.unseal(seals.Cell("account", "email", account.id), account.email)
-        messages.append(Message(waiting.id, to, subject, words.replace("{secret}", secret or "")))
-    return messages
+    ).one()
+    keys = await seals.keys_for(db, [waiting.secret, account.email])
+    subject, words = _WORDS[Template(waiting.template)]
+    secret = keys.unseal_optional(seals.Cell("notification", "secret", waiting.id), waiting.secret)
+    to = keys.unseal(seals.Cell("account", "email", account.id), account.email)
+    return Message(waiting.id, to, subject, words.replace("{secret}", secret or ""))
 
 
 async def _send(place: Workplace, organization_id: UUID, sender: Sender, message: Message) -> None:
