@@ -26,19 +26,23 @@ class RoomFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """One member's way in: the request that opens the socket, and what it says first."""
+    """One member's way in: the request that opens the socket, what it says first, and from where.
+
+    A server that lets one address have only so many sockets sees members from several homes.
+    """
 
     request: bytes
     opening: tuple[bytes, ...] = ()
+    address: str = _HOST
 
 
 @dataclass(frozen=True)
 class Venue:
     """Rooms full of members, and how they talk.
 
-    `message` makes what the first member of a room sends as its message `n`, and `delivers` tells
-    a delivered message from other frames. With a `welcome`, a member is in its room once it has
-    received a frame that contains it.
+    `message` makes what is sent to a room as its message `n`, by its members in turn, and
+    `delivers` tells a delivered message from other frames. With a `welcome`, a member is in its
+    room once it has received a frame that contains it.
     """
 
     rooms: Sequence[Sequence[Seat]]
@@ -123,10 +127,11 @@ class Room:
         return self.finished
 
     def send(self) -> None:
-        """The first member sends the next message."""
+        """The next member sends the next message: nobody talks alone, or faster than people may."""
         number = len(self._sent_at)
         self._sent_at.append(time.perf_counter())
-        self.members[0].send(self._message(self._number, number))
+        speaker = self.members[number % len(self.members)]
+        speaker.send(self._message(self._number, number))
 
     def delivered(self, nth: int) -> None:
         """A member has received the `nth` message; members receive them in order."""
@@ -183,6 +188,11 @@ class Member(asyncio.Protocol):
             raise RoomFailed("A member without a socket cannot speak.")
         self._transport.write(client_frame(payload, opcode=opcode))
 
+    @property
+    def address(self) -> str:
+        """Where this member comes from."""
+        return self._seat.address
+
     def leave(self) -> None:
         """Close without ceremony."""
         self._is_leaving = True
@@ -235,7 +245,9 @@ async def fill(port: int, venue: Venue) -> list[Room]:
 
 async def _seat(port: int, member: Member, gate: asyncio.Semaphore) -> None:
     async with gate:
-        await asyncio.get_running_loop().create_connection(lambda: member, _HOST, port)
+        await asyncio.get_running_loop().create_connection(
+            lambda: member, _HOST, port, local_addr=(member.address, 0)
+        )
         await member.seated
 
 

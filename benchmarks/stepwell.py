@@ -5,12 +5,13 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import asyncpg
 from typing_extensions import override
@@ -26,12 +27,16 @@ from app.security.tokens import AccessClaims, Issuer
 from app.settings import Settings
 from benchmarks.floors.records import PAGE
 from benchmarks.load import Exchange, request_bytes
+from benchmarks.rooms import TEXT, Member, give_accounts, make_rooms, open_venue
 from benchmarks.servers import Command
+from benchmarks.sockets import Venue
 from benchmarks.subject import Operation, Site, Subject
 
 _SCOPE: Final = "user/*.cruds"
 _OWN: Final = 400
 """How many participants the clinician's day is about: their keys are warm, as they would be."""
+_OWN_ROOMS: Final = 50
+_WITH_ACCOUNT: Final = 1_200
 _BATCH: Final = 5_000
 
 
@@ -39,7 +44,7 @@ class Stepwell(Subject):
     """The service with token, session check, tenant context, audit row and unsealing."""
 
     name = "Stepwell"
-    scenarios = frozenset({"read", "list", "growth", "start"})
+    scenarios = frozenset({"read", "list", "create", "growth", "start", "fanout"})
     ready_path = "/readyz"
     ready_within = 2.5
 
@@ -50,23 +55,20 @@ class Stepwell(Subject):
         self._organization_id = new_id()
         self._account_id, self._staff_member_id, self._sign_in_id = new_id(), new_id(), new_id()
         self._participants: list[UUID] = []
+        self._rooms: list[UUID] = []
+        self._keys: dict[UUID, DataKey] = {}
+        self._people: list[tuple[Member, UUID]] = []
 
     @override
     async def provision(self, site: Site) -> None:
         await asyncio.to_thread(embedded.bootstrap, site.server, site.database)
         await asyncio.to_thread(migrate.upgrade, site.url(role="stepwell_migrate"))
-        connection = await asyncpg.connect(
-            host=str(site.server.socket_dir),
-            user="postgres",
-            database=site.database,
-            server_settings={"search_path": "stepwell"},
-        )
-        try:
+        async with _owner(site) as connection:
             await self._hire(connection)
             await self._enroll(connection, site.rows)
+            self._people = await give_accounts(connection, self._organization_id, self._keys)
+            self._rooms = await self._own_rooms(connection)
             await connection.execute("analyze")
-        finally:
-            await connection.close()
 
     @override
     def command(self, site: Site) -> Command:
@@ -94,11 +96,29 @@ class Stepwell(Subject):
         middle = self._participants[len(self._participants) // 2]
         listing = Listing("/v1/participants", self._organization_id)
         cursor = CursorCodec(self._material.cursor_key).encode(listing, (middle,))
+
+        def say(number: int) -> bytes:
+            path = f"/v1/rooms/{self._rooms[number % len(self._rooms)]}/entries"
+            message_id = uuid5(self._organization_id, str(number))
+            body = {"client_message_id": str(message_id), "kind": "message", "body": TEXT}
+            once = {**bearer, "Idempotency-Key": str(message_id)}
+            return request_bytes("POST", path, headers=once, body=json.dumps(body).encode())
+
         return {
+            Operation.CREATE: Exchange(
+                say, HTTPStatus.CREATED, lambda body: not json.loads(body)["duplicate"]
+            ),
             Operation.READ: Exchange(read, HTTPStatus.OK, lambda body: len(body) >= 350),
             Operation.LIST: _page(f"/v1/participants?limit={PAGE}", bearer),
             Operation.PAGE: _page(f"/v1/participants?limit={PAGE}&cursor={cursor}", bearer),
         }
+
+    @override
+    async def venue(self, site: Site, *, rooms: int, seats: int) -> Venue:
+        async with _owner(site) as connection:
+            return await open_venue(
+                connection, self._organization_id, self._people, rooms=rooms, seats=seats
+            )
 
     def _token(self) -> str:
         now = clock.wall()
@@ -168,7 +188,7 @@ class Stepwell(Subject):
             self._material.root.wrapping_id,
         )
         organization_key = OrganizationKey(self._organization_id, key_id, secret)
-        self._participants = []
+        self._participants, self._keys = [], {}
         for start in range(0, rows, _BATCH):
             people = [self._person(organization_key) for _ in range(min(_BATCH, rows - start))]
             for table, columns in _TABLES.items():
@@ -176,10 +196,18 @@ class Stepwell(Subject):
                     table, records=[person[table] for person in people], columns=columns
                 )
 
+    async def _own_rooms(self, connection: asyncpg.Connection) -> list[UUID]:
+        """The rooms that the clinician leads; a key of anybody's hides the alias of nobody."""
+        key = next(iter(self._keys.values()))
+        host = Member(self._account_id, None, self._staff_member_id, key)
+        return await make_rooms(connection, self._organization_id, [[host]] * _OWN_ROOMS)
+
     def _person(self, organization_key: OrganizationKey) -> dict[str, tuple[object, ...]]:
         participant_id, key_id, secret = new_id(), new_id(), os.urandom(32)
         self._participants.append(participant_id)
         key = DataKey(self._organization_id, key_id, secret)
+        if len(self._keys) < _WITH_ACCOUNT:
+            self._keys[participant_id] = key
         now = clock.wall()
         organization_id = self._organization_id
 
@@ -203,6 +231,21 @@ class Stepwell(Subject):
                 *("clinician", now),
             ),
         }
+
+
+@asynccontextmanager
+async def _owner(site: Site) -> AsyncIterator[asyncpg.Connection]:
+    """The database as its owner sees it: no policy stands between."""
+    connection = await asyncpg.connect(
+        host=str(site.server.socket_dir),
+        user="postgres",
+        database=site.database,
+        server_settings={"search_path": "stepwell"},
+    )
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 _TABLES: Final = {
