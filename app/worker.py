@@ -76,7 +76,7 @@ def _loops(place: Workplace, courier: Courier, supervisor: Supervisor) -> Sequen
         events,
         deliveries,
         Loop("alert_clocks", lambda: place.in_each(alert_clocks.run), _ALERT_CLOCKS_EVERY),
-        Loop("horizon", lambda: place.in_each(horizon.run), _HORIZON_EVERY),
+        Loop("horizon", lambda: horizon.run(place), _HORIZON_EVERY),
         Loop("cleanup", lambda: cleanup.clean(place), _CLEANUP_EVERY, is_critical=False),
         Loop("listener", lambda: _listen(place, events, supervisor), 0, is_critical=False),
     ]

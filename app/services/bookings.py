@@ -1,8 +1,8 @@
 """Places in sessions: a participant's booking, a staff member's assignment.
 
 Nobody has two places at one time; exclusion constraints keep that true, whoever races
-(design, invariant 2). Locks are taken in one order everywhere: group, staff, participants,
-session, room. What is refused names the kind of conflict and the sessions asked for,
+(design, invariant 2). Locks are taken in one order everywhere: series, group, staff,
+participants, session, room. What is refused names the kind of conflict and the sessions asked for,
 never the other session or who else is in it.
 """
 

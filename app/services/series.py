@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import events
@@ -132,27 +132,30 @@ async def end_series(db: AsyncSession, principal: Principal, series_id: UUID) ->
     return series
 
 
-async def extend_due(db: AsyncSession, *, horizon: timedelta = HORIZON) -> int:
-    """Move the horizon of an organization's series; gives how many sessions came into it.
+async def series_behind(db: AsyncSession) -> Sequence[UUID]:
+    """The series whose horizon is to move: a day at a time, so that there is little to do."""
+    behind = select(Series.id).where(_is_behind(clock.now()))
+    return (await db.scalars(behind.order_by(Series.id).limit(50))).all()
 
-    A day at a time, so that the job finds little to do. Nobody is there to be refused: whoever
-    has another place at that time is left out of the session, and `session.conflicted` says so.
+
+async def extend(db: AsyncSession, series_id: UUID) -> int:
+    """Move the horizon of one series; gives how many sessions came into it.
+
+    Nobody is there to be refused: whoever has another place at that time is left out of the
+    session, and `session.conflicted` says so. A series that somebody else moves or ends at this
+    moment is left to them.
     """
     now = clock.now()
-    due = await db.scalars(
+    series = await db.scalar(
         select(Series)
-        .where(Series.ended_at.is_(None), Series.expanded_until < now + horizon - timedelta(days=1))
-        .order_by(Series.id)
-        .limit(50)
+        .where(Series.id == series_id, _is_behind(now))
         .with_for_update(skip_locked=True)
     )
-    return sum([await _extend(db, series, now + horizon) for series in due.all()])
-
-
-async def _extend(db: AsyncSession, series: Series, until: datetime) -> int:
+    if series is None:
+        return 0
     await groups.hold(db, series.group_id)
-    after, series.expanded_until = series.expanded_until, until
-    series.updated_at = clock.now()
+    after, series.expanded_until = series.expanded_until, now + HORIZON
+    series.updated_at = now
     scheduled = await _schedule(db, series, after=after)
     for staff_member_id, theirs in await _facilitators(db, scheduled, series.group_id):
         clashes = await bookings.staff_clashes(db, theirs, staff_member_id)
@@ -168,6 +171,13 @@ async def _extend(db: AsyncSession, series: Series, until: datetime) -> int:
     if scheduled:
         await _record(db, series, AuditAction.UPDATE, [member for member, _ in members])
     return len(scheduled)
+
+
+def _is_behind(now: datetime) -> ColumnElement[bool]:
+    return and_(
+        Series.ended_at.is_(None),
+        Series.expanded_until < now + HORIZON - timedelta(days=1),
+    )
 
 
 async def _record(

@@ -12,10 +12,14 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
+from app.core.embedded import EmbeddedServer
 from app.domain.roles import StaffRole
+from app.jobs import horizon
 from app.models.events import Event
 from app.models.organizations import Organization
+from app.settings import Settings
 from tests.factories import Make, Person
+from tests.working import workplace
 
 AUTUMN = datetime(2027, 10, 20, 12, tzinfo=UTC)
 """A Wednesday, eighteen days before the clocks of Denver go back."""
@@ -36,6 +40,13 @@ async def transaction_at(make: Make, at: datetime) -> AsyncIterator[AsyncSession
             yield db
     finally:
         clock.reset_organization_offset(token)
+
+
+async def live_on(make: Make, at: datetime, server: EmbeddedServer, settings: Settings) -> int:
+    """Let the organization live at an instant, and the worker do what has come due by then."""
+    await set_clock(make, at)
+    async with workplace(server, settings) as place:
+        return await horizon.keep_up(place, make.organization_id)
 
 
 async def open_group(make: Make, coordinator: AsyncClient, **fields: object) -> dict[str, Any]:

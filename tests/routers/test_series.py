@@ -4,31 +4,37 @@ nobody."""
 import asyncio
 from datetime import timedelta
 from http import HTTPStatus
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.core import embedded
 from app.domain.roles import StaffRole
 from app.jobs import horizon
+from app.models.groups import Group
 from app.models.rooms import RoomMember
+from app.models.sessions import Series
+from app.services import groups
 from app.settings import Settings
 from tests.factories import Make, Person, problem_of
 from tests.routers.assessing import accesses
 from tests.routers.scheduling import (
     AUTUMN,
     events_of,
+    id_of,
     instant,
     join,
     lead,
+    live_on,
     open_group,
     schedule,
     sessions_of,
     set_clock,
-    transaction_at,
     weekly,
 )
+from tests.watching import watch
 from tests.working import workplace
 
 
@@ -275,10 +281,8 @@ async def test_the_worker_moves_the_horizon_and_opens_rooms_with_the_calendar(
     await set_clock(make, AUTUMN + timedelta(days=100))
 
     async with workplace(server, settings) as place:
-        async with place.enter(make.organization_id) as db:
-            await horizon.run(db)
-        async with place.enter(make.organization_id) as db:
-            assert await horizon.run(db) == 0
+        assert await horizon.run(place)
+        assert await horizon.keep_up(place, make.organization_id) == 0
 
     everything = await sessions_of(jordan)
     assert (len(sessions), len(everything)) == (12, 20)
@@ -294,8 +298,66 @@ async def test_the_worker_moves_the_horizon_and_opens_rooms_with_the_calendar(
     assert inside is not None
 
 
+async def test_the_worker_commits_what_it_did_for_one_group_before_it_takes_another(
+    make: Make, coordinator: Person, server: embedded.EmbeddedServer, settings: Settings
+) -> None:
+    """Two groups' locks at once, or a room's and then a group's, is how it would deadlock."""
+    first, second = [await open_group(make, coordinator) for _ in range(2)]
+    jordan = await make.participant()
+    starts_at = AUTUMN + timedelta(hours=1)
+    await join(coordinator, first, jordan, starts_at=starts_at.isoformat())
+    for group in (first, second):
+        await schedule(coordinator, group, local_start="2028-02-15T17:00", rule=None)
+
+    async with watch(server) as watcher:
+        async with make.transaction() as db:
+            await groups.hold(db, id_of(second))
+            worker = asyncio.create_task(
+                live_on(make, AUTUMN + timedelta(days=60), server, settings)
+            )
+            await watcher.until_blocked("%care_group%")
+            room = await jordan.get(f"/v1/rooms/{first['room_id']}/entries")
+            begun = [each["group_id"] for each in await sessions_of(coordinator)]
+            async with make.transaction() as another:
+                free = await another.scalar(
+                    select(Group.id).where(Group.id == id_of(first)).with_for_update(nowait=True)
+                )
+        done = await worker
+
+    assert room.status_code == HTTPStatus.OK
+    assert begun == [first["id"]]
+    assert free == id_of(first)
+    assert done == 3
+
+
+async def test_what_fails_in_one_series_does_not_stop_the_others(
+    make: Make, coordinator: Person, server: embedded.EmbeddedServer, settings: Settings
+) -> None:
+    broken, sound = [await open_group(make, coordinator) for _ in range(2)]
+    far = {"local_start": "2028-02-15T17:00", "rule": None}
+    series, _ = await schedule(coordinator, broken, **far)
+    await schedule(coordinator, sound, **far)
+    later = AUTUMN + timedelta(days=60)
+
+    await in_zone(make, series, "Mars/Olympus")
+    with pytest.raises(ExceptionGroup, match="some have failed"):
+        await live_on(make, later, server, settings)
+    begun = [each["group_id"] for each in await sessions_of(coordinator)]
+    await in_zone(make, series, "America/Denver")
+
+    assert begun == [sound["id"]]
+    assert await live_on(make, later, server, settings) == 1
+
+
+async def in_zone(make: Make, series: dict[str, Any], zone: str) -> None:
+    """Put a series into a zone, known or not, as no request can."""
+    async with make.transaction() as db:
+        change = update(Series).where(Series.id == id_of(series))
+        await db.execute(change.values(time_zone=zone))
+
+
 async def test_whoever_is_taken_when_the_horizon_moves_is_left_out_and_that_is_said(
-    make: Make, coordinator: Person
+    make: Make, coordinator: Person, server: embedded.EmbeddedServer, settings: Settings
 ) -> None:
     first, second = await open_group(make, coordinator), await open_group(make, coordinator)
     jordan = await make.participant()
@@ -306,8 +368,7 @@ async def test_whoever_is_taken_when_the_horizon_moves_is_left_out_and_that_is_s
         _, none_yet = await schedule(coordinator, group, **far)
         assert none_yet == []
 
-    async with transaction_at(make, AUTUMN + timedelta(days=60)) as db:
-        await horizon.run(db)
+    await live_on(make, AUTUMN + timedelta(days=60), server, settings)
 
     assert len(await sessions_of(coordinator)) == 2
     assert len(await sessions_of(jordan)) == 1

@@ -10,9 +10,9 @@ from sqlalchemy import select
 
 from app.core.embedded import EmbeddedServer
 from app.domain.roles import StaffRole
-from app.jobs import horizon
 from app.models.rooms import RoomMember
 from app.services.rooms import membership
+from app.settings import Settings
 from tests.factories import Make, problem_of
 from tests.routers.scheduling import (
     Evening,
@@ -21,11 +21,11 @@ from tests.routers.scheduling import (
     instant,
     join,
     lead,
+    live_on,
     minutes,
     open_group,
     sessions_of,
     set_clock,
-    transaction_at,
     weekly,
 )
 from tests.watching import watch
@@ -295,15 +295,14 @@ async def test_only_those_who_lead_or_coordinate_cancel(make: Make, evening: Eve
     assert (await evening.coordinator.post(f"{evening.first}/cancel")).status_code == HTTPStatus.OK
 
 
-async def test_sessions_begin_and_end_with_the_calendar(make: Make, evening: Evening) -> None:
-    async with transaction_at(make, evening.starts_at) as db:
-        assert await horizon.run(db) == 1
+async def test_sessions_begin_and_end_with_the_calendar(
+    make: Make, evening: Evening, server: EmbeddedServer, settings: Settings
+) -> None:
+    assert await live_on(make, evening.starts_at, server, settings) == 1
     running = (await evening.jordan.get(evening.first)).json()["state"]
-    async with transaction_at(make, evening.ends_at) as db:
-        assert await horizon.run(db) == 1
+    assert await live_on(make, evening.ends_at, server, settings) == 1
     over = (await evening.jordan.get(evening.first)).json()["state"]
-    async with transaction_at(make, evening.ends_at) as db:
-        assert await horizon.run(db) == 0
+    assert await live_on(make, evening.ends_at, server, settings) == 0
 
     assert (running, over) == ("in_progress", "ended")
     told = await events_of(make, "session.started", "session.ended")
