@@ -13,7 +13,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import override
 
@@ -25,10 +26,25 @@ from app.jobs import cleanup, sequencer
 from app.jobs import notifications as sending
 from app.jobs.supervision import FAILURES, GivenUp, Loop, Supervisor
 from app.jobs.workplace import Workplace
-from app.models.accounts import Account, AccountState, Notification
+from app.models.accounts import (
+    Account,
+    AccountState,
+    KnownDevice,
+    Notification,
+    RateWindow,
+    RefreshToken,
+    SignIn,
+)
 from app.models.events import Event
 from app.models.idempotency import StoredAnswer
 from app.models.rooms import RealtimeTicket
+from app.models.webhooks import (
+    DeliveryState,
+    EndpointState,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 from app.notifications import Template
 from app.settings import Misconfigured, Mode, Settings
 from tests.factories import Make, Person
@@ -597,3 +613,137 @@ async def test_spent_tickets_go_after_a_day(make: Make, place: Workplace) -> Non
     async with make.transaction() as db:
         kept = await db.scalar(select(func.count()).select_from(RealtimeTicket))
     assert kept == 1
+
+
+async def test_the_tokens_of_a_sign_in_go_after_it_and_not_before(
+    make: Make, place: Workplace
+) -> None:
+    now = clock.wall()
+    living, ended, expired = [await make.staff() for _ in range(3)]
+    long_ago = now - timedelta(days=2)
+    async with make.transaction() as db:
+        for person in (living, ended, expired):
+            token_id = new_id()
+            db.add(
+                RefreshToken(
+                    id=token_id,
+                    sign_in_id=person.sign_in_id,
+                    digest=token_id.bytes * 2,
+                    issued_at=long_ago,
+                    rotated_at=long_ago,
+                )
+            )
+        for person, over in (
+            (ended, {"revoked_at": long_ago}),
+            (expired, {"expires_at": long_ago}),
+        ):
+            await db.execute(update(SignIn).where(SignIn.id == person.sign_in_id).values(over))
+
+    await cleanup.clean(place)
+
+    async with make.transaction() as db:
+        assert (await db.scalars(select(RefreshToken.sign_in_id))).all() == [living.sign_in_id]
+
+
+async def test_counts_and_devices_are_forgotten(make: Make, place: Workplace) -> None:
+    now, person = clock.wall(), await make.staff()
+    old, new = (new_id().bytes * 2 for _ in range(2))
+    async with make.transaction() as db:
+        for digest, age in ((old, timedelta(days=366)), (new, timedelta(days=364))):
+            db.add(
+                KnownDevice(
+                    id=new_id(), account_id=person.account_id, digest=digest, last_seen_at=now - age
+                )
+            )
+        for key, age in ((old, timedelta(days=2)), (new, timedelta(hours=2))):
+            db.add(RateWindow(key=key, started_at=now - age, used=1))
+
+    await cleanup.clean(place)
+
+    async with make.transaction() as db:
+        assert (await db.scalars(select(KnownDevice.digest))).all() == [new]
+        windows = await db.scalars(select(RateWindow.key).where(RateWindow.key.in_([old, new])))
+        assert windows.all() == [new]
+
+
+@pytest.mark.parametrize(
+    ("state", "age", "last_attempt", "is_kept"),
+    [
+        (DeliveryState.DELIVERED, 31, 31, False),
+        (DeliveryState.DEAD, 31, 31, False),
+        (DeliveryState.CANCELED, 31, None, False),
+        (DeliveryState.DELIVERED, 29, 29, True),
+        (DeliveryState.DELIVERED, 31, 1, True),
+        (DeliveryState.WAITING, 31, 31, True),
+    ],
+)
+async def test_wh_11_a_delivery_that_is_over_is_kept_for_thirty_days(  # noqa: PLR0913 (a table)
+    make: Make,
+    place: Workplace,
+    state: DeliveryState,
+    age: int,
+    last_attempt: int | None,
+    *,
+    is_kept: bool,
+) -> None:
+    await delivery_of(make, state, age, last_attempt)
+
+    await cleanup.clean(place)
+
+    async with make.transaction() as db:
+        kept = await db.scalar(select(func.count()).select_from(WebhookDelivery))
+        attempts = await db.scalar(select(func.count()).select_from(WebhookAttempt))
+    assert (kept, attempts) == ((1, 1) if is_kept else (0, 0))
+
+
+async def test_wh_11_not_even_the_worker_removes_an_attempt_before_its_time(
+    make: Make, place: Workplace
+) -> None:
+    await delivery_of(make, DeliveryState.DELIVERED, 29, 29)
+
+    with pytest.raises(IntegrityError, match="insert-only"):
+        async with place.enter(make.organization_id) as db:
+            await db.execute(delete(WebhookAttempt))
+
+
+async def delivery_of(make: Make, state: DeliveryState, age: int, last_attempt: int | None) -> None:
+    """A delivery that was made so many days ago, and attempted last so many days ago."""
+    administrator = await make.staff(StaffRole.ADMINISTRATOR)
+    now, endpoint_id, delivery_id = clock.wall(), new_id(), new_id()
+    async with make.transaction() as db:
+        db.add(
+            WebhookEndpoint(
+                id=endpoint_id,
+                url="https://example.org/hook",
+                event_types=["*"],
+                state=EndpointState.DISABLED,
+                secret=b"sealed",
+                created_by=administrator.account_id,
+                created_at=now,
+                updated_at=now,
+            )
+        )
+        event_id = await events.record(db, "plan.signed", new_id())
+        await db.flush()
+        db.add(
+            WebhookDelivery(
+                id=delivery_id,
+                endpoint_id=endpoint_id,
+                event_id=event_id,
+                state=state,
+                next_attempt_at=now,
+                created_at=now - timedelta(days=age),
+            )
+        )
+        await db.flush()
+        if last_attempt is not None:
+            db.add(
+                WebhookAttempt(
+                    id=new_id(),
+                    delivery_id=delivery_id,
+                    number=1,
+                    status=204,
+                    duration_ms=3,
+                    at=now - timedelta(days=last_attempt),
+                )
+            )

@@ -172,6 +172,7 @@ class RealtimeTicket(Tenant, Base):
     __table_args__ = (
         belongs_to("sign_in"),
         Index("realtime_ticket_digest_idx", "digest", unique=True),
+        Index("realtime_ticket_expiry_idx", "organization_id", "expires_at"),
     )
 
     sign_in_id: Mapped[UUID]

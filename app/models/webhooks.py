@@ -70,6 +70,12 @@ class WebhookDelivery(Tenant, Base):
             "next_attempt_at",
             postgresql_where=text("state = 'waiting'"),
         ),
+        Index(
+            "webhook_delivery_finished_idx",
+            "organization_id",
+            "created_at",
+            postgresql_where=text("state <> 'waiting'"),
+        ),
     )
 
     endpoint_id: Mapped[UUID]

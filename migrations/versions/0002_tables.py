@@ -237,6 +237,7 @@ def upgrade() -> None:
     )
     op.create_index('webhook_delivery_due_idx', 'webhook_delivery', ['organization_id', 'endpoint_id', 'next_attempt_at'], unique=False, postgresql_where=sa.text("state = 'waiting'"))
     op.create_index('webhook_delivery_event_idx', 'webhook_delivery', ['organization_id', 'endpoint_id', 'event_id'], unique=True)
+    op.create_index('webhook_delivery_finished_idx', 'webhook_delivery', ['organization_id', 'created_at'], unique=False, postgresql_where=sa.text("state <> 'waiting'"))
     op.create_table('care_group',
     sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
     sa.Column('id', sa.Uuid(), nullable=False),
@@ -492,6 +493,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('realtime_ticket_pkey'))
     )
     op.create_index('realtime_ticket_digest_idx', 'realtime_ticket', ['digest'], unique=True)
+    op.create_index('realtime_ticket_expiry_idx', 'realtime_ticket', ['organization_id', 'expires_at'], unique=False)
     op.create_table('referral',
     sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
     sa.Column('id', sa.Uuid(), nullable=False),

@@ -25,14 +25,12 @@ _ORDINARY = (
     "group_member",
     "intake",
     "invitation",
-    "known_device",
     "notification",
     "organization",
     "organization_key",
     "participant",
     "plan",
     "program",
-    "refresh_token",
     "room",
     "room_member",
     "series",
@@ -43,9 +41,10 @@ _ORDINARY = (
     "staff_member",
     "attendance",
     "track",
-    "webhook_delivery",
     "webhook_endpoint",
 )
+# What the worker removes when it has served its purpose.
+_CLEANED = ("known_device", "refresh_token", "webhook_delivery")
 _INSERT_ONLY = (
     "alert_step",
     "decision",
@@ -54,7 +53,6 @@ _INSERT_ONLY = (
     "referral",
     "room_entry",
     "score",
-    "webhook_attempt",
 )
 _SIGN_IN_TABLES = ("authorization_session", "authorization_code", "throttle")
 
@@ -73,8 +71,11 @@ def upgrade() -> None:
 def _guard_tables() -> None:
     for table in _ORDINARY:
         guard_table(table)
+    for table in _CLEANED:
+        guard_table(table, worker=("select", "insert", "update", "delete"))
     for table in _INSERT_ONLY:
         guard_table(table, api=("select", "insert"), worker=("select", "insert"))
+    guard_table("webhook_attempt", api=("select", "insert"), worker=("select", "insert", "delete"))
     guard_table("audit_event", api=("insert",), worker=("insert",))
     op.execute("grant select on audit_event to stepwell_audit_reader")
     guard_table("stored_answer", api=("select", "insert"), worker=("select", "delete"))
@@ -97,6 +98,17 @@ def _keep_what_never_changes() -> None:
             f"create trigger insert_only before update or delete on {table}"
             " for each row execute function refuse_change()"
         )
+    # Attempts are kept for thirty days, and then the worker removes them (WH-11).
+    op.execute(
+        "create trigger insert_only before update on webhook_attempt"
+        " for each row execute function refuse_change()"
+    )
+    op.execute(
+        "create trigger kept before delete on webhook_attempt"
+        " for each row when (old.at > now() - interval '30 days')"
+        " execute function refuse_change()"
+    )
+    for table in (*_INSERT_ONLY, "audit_event", "webhook_attempt"):
         op.execute(
             f"create trigger insert_only_all before truncate on {table}"
             " for each statement execute function refuse_change()"
