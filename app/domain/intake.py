@@ -52,6 +52,10 @@ INTAKE_MACHINE: Final[Machine[IntakeState, IntakeAction]] = Machine(
 )
 
 
+UNDER_WAY: Final = frozenset(state for state in IntakeState if INTAKE_MACHINE.actions(state))
+"""The states in which somebody still waits to hear whether they are admitted."""
+
+
 @unique
 class DecisionValue(StrEnum):
     """What a licensed clinician decides, or the person declines."""

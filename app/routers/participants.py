@@ -113,7 +113,7 @@ async def join_care_team(
 @routes.post(
     "/{participant_id}/care-team/{member_id}/end",
     status_code=HTTPStatus.NO_CONTENT,
-    responses=problems(NotFound),
+    responses=problems(NotFound, care_teams.LastOfCareTeam),
 )
 async def leave_care_team(
     participant_id: UUID, member_id: UUID, db: Database, principal: CareTeamChange

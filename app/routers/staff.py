@@ -28,7 +28,7 @@ from app.schemas.staff import (
 from app.security.guards import Database, Requires
 from app.security.permissions import Permission
 from app.security.principal import Principal
-from app.services import accounts, invitations, staff
+from app.services import accounts, care_teams, invitations, staff
 
 routes = router("/v1/staff", "staff")
 
@@ -88,12 +88,19 @@ async def update_staff_member(
     return tagged(response, await staff.update_staff_member(db, staff_member_id, body, version))
 
 
-@routes.post("/{staff_member_id}/disable", responses=problems(NotFound, staff.LastAdministrator))
+@routes.post(
+    "/{staff_member_id}/disable",
+    responses=problems(NotFound, staff.LastAdministrator, care_teams.LastOfCareTeam),
+)
 async def disable_staff_member(
-    staff_member_id: UUID, response: Response, db: Database, _: StaffManager
+    staff_member_id: UUID, response: Response, db: Database, principal: StaffManager
 ) -> StaffMemberRead:
-    """Close a staff member's account; everything that they wrote stays."""
-    return tagged(response, await staff.disable_staff_member(db, staff_member_id))
+    """Close a staff member's account; everything that they wrote stays.
+
+    While participants in treatment have nobody else in their care team, it is refused with how
+    many they are: let a coordinator or a supervisor give them somebody first.
+    """
+    return tagged(response, await staff.disable_staff_member(db, principal, staff_member_id))
 
 
 @routes.post(

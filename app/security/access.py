@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from app.core import clock
+from app.models.accounts import Account, AccountState
 from app.models.groups import GroupFacilitator, GroupMember
 from app.models.participants import CareTeamMember
 from app.models.staff import StaffMember
@@ -42,6 +43,8 @@ class Viewer:
             ways.append(participant_id.in_(self._supervised_care_teams()))
         if reach & Reach.ROSTER:
             ways.append(participant_id.in_(self._rosters()))
+        if reach & Reach.UNATTENDED:
+            ways.append(self._is_unattended(participant_id))
         return or_(*ways) if ways else false()
 
     def groups(self, group_id: IdColumn, reach: Reach) -> ColumnElement[bool]:
@@ -63,6 +66,22 @@ class Viewer:
         return select(GroupMember.group_id).where(
             GroupMember.participant_id == self.me, self._is_current(GroupMember)
         )
+
+    def attends(self, tie: type[CareTeamMember]) -> ColumnElement[bool]:
+        """The condition that a tie to a care team is one of now, and of somebody who can sign in.
+
+        Without any, nobody would hear of what happens to the participant.
+        """
+        who_can_sign_in = (
+            select(StaffMember.id)
+            .join(
+                Account,
+                (Account.organization_id == StaffMember.organization_id)
+                & (Account.id == StaffMember.account_id),
+            )
+            .where(Account.state == AccountState.ACTIVE)
+        )
+        return and_(self._is_current(tie), tie.staff_member_id.in_(who_can_sign_in))
 
     def _care_team(self) -> Select[UUID]:
         return select(CareTeamMember.participant_id).where(
@@ -88,6 +107,11 @@ class Viewer:
         return select(GroupMember.participant_id).where(
             GroupMember.group_id.in_(self.groups_led()), self._is_current(GroupMember)
         )
+
+    def _is_unattended(self, participant_id: IdColumn) -> ColumnElement[bool]:
+        tie = aliased(CareTeamMember)
+        somebody = select(tie.id).where(tie.participant_id == participant_id, self.attends(tie))
+        return and_(participant_id.is_not(None), ~somebody.exists())
 
     def _is_current(
         self, relation: type[CareTeamMember | GroupMember | GroupFacilitator]

@@ -69,7 +69,9 @@ class RequestUnderWay(Problem):
 # A duplicate that looked before the first one had committed meets its record when it stores.
 constraint_problem("stored_answer_pkey", RequestUnderWay)
 
-_PERSONAL: Final = Reach.SELF | Reach.CARE_TEAM | Reach.SUPERVISEES | Reach.ROSTER
+_PERSONAL: Final = (
+    Reach.SELF | Reach.CARE_TEAM | Reach.SUPERVISEES | Reach.ROSTER | Reach.UNATTENDED
+)
 """The relationships to a person, which may have ended since the answer was given."""
 
 

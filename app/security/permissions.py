@@ -22,7 +22,7 @@ SUPERVISOR: Final = StaffRole.SUPERVISOR
 PRIVACY: Final = StaffRole.PRIVACY_OFFICER
 ADMINISTRATOR: Final = StaffRole.ADMINISTRATOR
 
-NONE, SELF, TEAM, ROSTER, SUPERVISEES, MEMBER, ALL = (
+NONE, SELF, TEAM, ROSTER, SUPERVISEES, MEMBER, ALL, UNATTENDED = (
     Reach.NONE,
     Reach.SELF,
     Reach.CARE_TEAM,
@@ -30,6 +30,7 @@ NONE, SELF, TEAM, ROSTER, SUPERVISEES, MEMBER, ALL = (
     Reach.SUPERVISEES,
     Reach.MEMBER,
     Reach.ORGANIZATION,
+    Reach.UNATTENDED,
 )
 
 
@@ -123,6 +124,9 @@ class Rule:
 _EVERY_ROLE = dict.fromkeys(StaffRole, ALL)
 _TREATING = {CLINICIAN: TEAM, PRESCRIBER: TEAM, SUPERVISOR: SUPERVISEES}
 _CARING = {**_TREATING, COORDINATOR: TEAM}
+# Whom nobody attends any more, somebody must find, and give a care team.
+_WATCHING = {**_TREATING, SUPERVISOR: SUPERVISEES | UNATTENDED}
+_GIVING_CARE_TEAMS = {COORDINATOR: TEAM | UNATTENDED, SUPERVISOR: SUPERVISEES | UNATTENDED}
 _LEADING = {
     CLINICIAN: MEMBER,
     FACILITATOR: MEMBER,
@@ -141,13 +145,13 @@ POLICY: Final[Mapping[Permission, Rule]] = {
     Permission.STAFF_MANAGE: Rule("Practitioner.u", {ADMINISTRATOR: ALL}),
     Permission.PROGRAM_READ: Rule("HealthcareService.r", _EVERY_ROLE, ALL),
     Permission.PROGRAM_MANAGE: Rule("HealthcareService.u", {ADMINISTRATOR: ALL}),
-    Permission.PARTICIPANT_LIST: Rule("Patient.s", _CARING),
+    Permission.PARTICIPANT_LIST: Rule("Patient.s", {**_CARING, **_GIVING_CARE_TEAMS}),
     Permission.PARTICIPANT_READ: Rule("Patient.r", _CARING, SELF),
     Permission.PARTICIPANT_UPDATE: Rule("Patient.u", {CLINICIAN: TEAM, COORDINATOR: TEAM}, SELF),
     Permission.PARTICIPANT_REFER: Rule("ServiceRequest.c", {COORDINATOR: ALL, CLINICIAN: ALL}),
     Permission.PARTICIPANT_INVITE: Rule("Patient.c", {COORDINATOR: TEAM, CLINICIAN: TEAM}),
     Permission.CARE_TEAM_READ: Rule("CareTeam.r", _CARING, SELF),
-    Permission.CARE_TEAM_CHANGE: Rule("CareTeam.u", {COORDINATOR: TEAM, SUPERVISOR: SUPERVISEES}),
+    Permission.CARE_TEAM_CHANGE: Rule("CareTeam.u", _GIVING_CARE_TEAMS),
     Permission.RECORD_ACCESS_READ: Rule("AuditEvent.r", {PRIVACY: ALL}, SELF),
     Permission.INSTRUMENT_READ: Rule("Questionnaire.r", _EVERY_ROLE, ALL),
     Permission.ASSESSMENT_LIST: Rule("QuestionnaireResponse.s", _CARING, SELF),
@@ -156,8 +160,8 @@ POLICY: Final[Mapping[Permission, Rule]] = {
     Permission.ASSESSMENT_ANSWER: Rule(
         "QuestionnaireResponse.u", {CLINICIAN: TEAM, PRESCRIBER: TEAM}, SELF
     ),
-    Permission.ALERT_READ: Rule("Flag.r", _TREATING),
-    Permission.ALERT_HANDLE: Rule("Flag.u", _TREATING),
+    Permission.ALERT_READ: Rule("Flag.r", _WATCHING),
+    Permission.ALERT_HANDLE: Rule("Flag.u", _WATCHING),
     Permission.INTAKE_READ: Rule("ServiceRequest.r", _CARING),
     Permission.INTAKE_RECOMMEND: Rule("ServiceRequest.u", _CARING),
     Permission.INTAKE_DECIDE: Rule(

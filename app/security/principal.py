@@ -29,6 +29,8 @@ class Reach(IntFlag):
     """Groups, sessions and rooms that the caller is a member of."""
     ORGANIZATION = 32
     """Everything of the organization."""
+    UNATTENDED = 64
+    """Participants whom nobody attends: no one in their care team now can sign in."""
 
 
 @dataclass(frozen=True, slots=True)

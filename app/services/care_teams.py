@@ -1,24 +1,28 @@
 """Care teams: which staff members are related to a participant, as what, from when to when.
 
 The relationship opens the record and is decided by the database at each request, so that it
-ends with the next one.
+ends with the next one. Somebody who is in treatment, or waits for it, is never left without a
+colleague who can sign in.
 """
 
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import events
 from app.core import clock
 from app.core.ids import new_id
 from app.core.problems import Conflict, NotFound
+from app.domain.intake import UNDER_WAY
 from app.models.audit import AuditAction
-from app.models.participants import CareTeamMember
+from app.models.intakes import Enrollment, Intake
+from app.models.participants import CareTeamMember, Participant
 from app.models.staff import StaffMember
 from app.schemas.participants import CareTeamMemberCreate, CareTeamMemberRead
 from app.security import audit, seals
+from app.security.access import viewer
 from app.security.permissions import Permission
 from app.security.principal import Principal
 from app.services.participants import get_participant
@@ -28,6 +32,15 @@ class AlreadyInCareTeam(Conflict):
     """The staff member has this role in the care team now."""
 
     slug, title = "already-in-care-team", "The staff member is in the care team already"
+
+
+class LastOfCareTeam(Conflict):
+    """Nobody who can sign in would be left in the care team of this many `participants`.
+
+    They are in treatment or wait for it: let a colleague join their care teams first.
+    """
+
+    slug, title = "last-of-care-team", "Somebody in treatment would be left without a care team"
 
 
 async def list_care_team(
@@ -96,8 +109,11 @@ async def join_care_team(
 async def leave_care_team(
     db: AsyncSession, principal: Principal, participant_id: UUID, member_id: UUID
 ) -> None:
-    """End a relationship: the next request of that staff member no longer sees the record."""
-    await get_participant(db, principal, participant_id)
+    """End a relationship: the next request of that staff member no longer sees the record.
+
+    Two who leave at the same moment take turns. Raises NotFound or LastOfCareTeam.
+    """
+    await get_participant(db, principal, participant_id, lock=True)
     member = await db.scalar(
         select(CareTeamMember)
         .where(
@@ -109,9 +125,45 @@ async def leave_care_team(
     )
     if member is None:
         raise NotFound
+    await check_nobody_is_left(db, principal, CareTeamMember.id == member.id)
     member.ended_at = clock.now()
     await db.flush()
     await _record_care_team(db, participant_id, "care_team.left", member)
+
+
+async def check_nobody_is_left(
+    db: AsyncSession, principal: Principal, ending: ColumnElement[bool]
+) -> None:
+    """Raise LastOfCareTeam if somebody in treatment had only relationships that are `ending`.
+
+    The participants are locked before it is asked who else is there, so that two colleagues do
+    not each count on the other.
+    """
+    attends = viewer(principal).attends(CareTeamMember)
+    concerned = select(CareTeamMember.participant_id).where(ending, attends)
+    participant_ids = (
+        await db.scalars(
+            select(Participant.id)
+            .where(Participant.id.in_(concerned), _is_in_treatment())
+            .order_by(Participant.id)
+            .with_for_update()
+        )
+    ).all()
+    others = await db.scalars(
+        select(CareTeamMember.participant_id).where(
+            CareTeamMember.participant_id.in_(participant_ids), attends, ~ending
+        )
+    )
+    left = set(participant_ids) - set(others)
+    if left:
+        raise LastOfCareTeam(participants=len(left))
+
+
+def _is_in_treatment() -> ColumnElement[bool]:
+    """Whether a participant is enrolled, or waits to hear whether they will be."""
+    enrolled = select(Enrollment.participant_id).where(Enrollment.ended_on.is_(None))
+    waiting = select(Intake.participant_id).where(Intake.state.in_(UNDER_WAY))
+    return or_(Participant.id.in_(enrolled), Participant.id.in_(waiting))
 
 
 async def _record_care_team(

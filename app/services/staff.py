@@ -20,6 +20,7 @@ from app.domain.roles import AccountKind, StaffRole
 from app.models.accounts import Account, AccountState
 from app.models.audit import AuditAction
 from app.models.organizations import KeyPurpose
+from app.models.participants import CareTeamMember
 from app.models.staff import StaffAuthorization, StaffMember
 from app.schemas.accounts import InvitationRead
 from app.schemas.staff import (
@@ -36,6 +37,7 @@ from app.security.permissions import Permission
 from app.security.principal import Principal
 from app.security.seals import Cell
 from app.services import accounts, invitations, sign_ins
+from app.services.care_teams import check_nobody_is_left
 
 TABLE: Final = "staff_member"
 
@@ -145,17 +147,20 @@ async def update_staff_member(
     return await _read(db, member, account)
 
 
-async def disable_staff_member(db: AsyncSession, member_id: UUID) -> StaffMemberRead:
+async def disable_staff_member(
+    db: AsyncSession, principal: Principal, member_id: UUID
+) -> StaffMemberRead:
     """Close a staff member's account: every sign-in ends, no invitation works any more.
 
-    Nothing that they wrote changes. Disabling again changes nothing. Raises NotFound or
-    LastAdministrator.
+    Nothing that they wrote changes. Disabling again changes nothing. Raises NotFound,
+    LastAdministrator, or LastOfCareTeam while somebody in treatment has nobody else.
     """
     await _lock_with_administrators(db, member_id)
     member, account = await _get(db, member_id)
     if account.state is AccountState.DISABLED:
         return await _read(db, member, account)
     await _check_administrators(db, without=member)
+    await check_nobody_is_left(db, principal, CareTeamMember.staff_member_id == member.id)
     account.state = AccountState.DISABLED
     member.updated_at = clock.now()
     await db.flush()

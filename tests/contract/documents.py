@@ -49,6 +49,7 @@ _REACHES: Final[Mapping[Reach, str]] = {
     Reach.SUPERVISEES: "supervisees",
     Reach.MEMBER: "member",
     Reach.ORGANIZATION: "all",
+    Reach.UNATTENDED: "unattended",
 }
 
 
@@ -118,6 +119,7 @@ _MEANINGS: Final[Mapping[str, str]] = {
     "supervisees": "participants in whose care team they, or somebody they supervise, are now.",
     "member": "groups, sessions and rooms that they lead or belong to now.",
     "all": "everything of the organization.",
+    "unattended": "participants in whose care team nobody is now who can sign in.",
 }
 
 

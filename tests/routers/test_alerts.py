@@ -473,6 +473,23 @@ async def test_who_is_not_related_finds_no_alert(
     await elsewhere.close()
 
 
+async def test_an_alert_about_somebody_whom_nobody_attends_reaches_the_supervisors(
+    make: Make,
+) -> None:
+    clinician, participant, _ = await concerned(make)
+    administrator = await make.staff(StaffRole.ADMINISTRATOR)
+    supervisor, stranger = await make.staff(StaffRole.SUPERVISOR), await make.staff()
+    before = await alerts_of(supervisor, participant)
+    await administrator.post(f"/v1/staff/{clinician.staff_member_id}/disable")
+
+    (alert,) = await alerts_of(supervisor, participant)
+    seen = await step(supervisor, alert, "acknowledge")
+
+    assert before == []
+    assert seen["acknowledged_by"] == str(supervisor.account_id)
+    assert await alerts_of(stranger, participant) == []
+
+
 async def test_participants_see_no_alerts(make: Make) -> None:
     _, participant, alert = await concerned(make)
 

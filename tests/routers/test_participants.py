@@ -1,5 +1,6 @@
 """Referral, record and care team, as those see them who may and those who may not."""
 
+import asyncio
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
@@ -89,6 +90,98 @@ async def test_authz_02_joining_and_leaving_the_care_team_opens_and_closes_the_r
     left = await coordinator.post(f"{record}/care-team/{joined.json()['id']}/end")
     assert left.status_code == HTTPStatus.NO_CONTENT
     assert (await clinician.get(record)).status_code == HTTPStatus.NOT_FOUND
+
+
+async def team_of(person: Person, participant_id: object) -> dict[str, str]:
+    """The relationships in a care team, by staff member."""
+    team = await person.get(f"/v1/participants/{participant_id}/care-team")
+    return {each["staff_member_id"]: each["id"] for each in team.json()["items"]}
+
+
+async def let_join(person: Person, participant_id: object, colleague: Person) -> str:
+    joined = await person.post(
+        f"/v1/participants/{participant_id}/care-team",
+        json={"staff_member_id": str(colleague.staff_member_id), "role": "primary_clinician"},
+    )
+    assert joined.status_code == HTTPStatus.CREATED, joined.text
+    return str(joined.json()["id"])
+
+
+async def test_the_last_of_a_care_team_stays_while_there_is_treatment(
+    make: Make, coordinator: Person
+) -> None:
+    who = (await refer(coordinator, make))["participant_id"]
+    own = (await team_of(coordinator, who))[str(coordinator.staff_member_id)]
+    end = f"/v1/participants/{who}/care-team/{own}/end"
+
+    alone = await coordinator.post(end)
+    still = await coordinator.get(f"/v1/participants/{who}")
+    await let_join(coordinator, who, await make.staff())
+    replaced = await coordinator.post(end)
+
+    assert (alone.status_code, problem_of(alone)) == (HTTPStatus.CONFLICT, "last-of-care-team")
+    assert alone.json()["participants"] == 1
+    assert still.status_code == HTTPStatus.OK
+    assert replaced.status_code == HTTPStatus.NO_CONTENT
+
+
+async def test_a_colleague_who_cannot_sign_in_attends_nobody(
+    make: Make, coordinator: Person
+) -> None:
+    administrator = await make.staff(StaffRole.ADMINISTRATOR)
+    clinician = await make.staff()
+    who = (await refer(coordinator, make))["participant_id"]
+    await let_join(coordinator, who, clinician)
+    own = (await team_of(coordinator, who))[str(coordinator.staff_member_id)]
+    await administrator.post(f"/v1/staff/{clinician.staff_member_id}/disable")
+
+    refused = await coordinator.post(f"/v1/participants/{who}/care-team/{own}/end")
+
+    assert problem_of(refused) == "last-of-care-team"
+
+
+async def test_one_of_the_last_two_in_a_care_team_stays(make: Make, coordinator: Person) -> None:
+    colleague = await make.staff(StaffRole.CARE_COORDINATOR)
+    who = (await refer(coordinator, make))["participant_id"]
+    await let_join(coordinator, who, colleague)
+    both = (await team_of(coordinator, who)).values()
+
+    answers = await asyncio.gather(
+        *(
+            person.post(f"/v1/participants/{who}/care-team/{member_id}/end")
+            for person, member_id in zip((coordinator, colleague), both, strict=True)
+        )
+    )
+
+    assert sorted(answer.status_code for answer in answers) == [
+        HTTPStatus.NO_CONTENT,
+        HTTPStatus.CONFLICT,
+    ]
+
+
+@pytest.mark.parametrize("role", [StaffRole.CARE_COORDINATOR, StaffRole.SUPERVISOR])
+async def test_authz_02_who_gives_care_teams_finds_whom_nobody_attends(
+    make: Make, role: StaffRole
+) -> None:
+    last = await make.staff(StaffRole.CARE_COORDINATOR)
+    left = await make.participant(team=[last])
+    attended = await make.participant(team=[await make.staff()])
+    own = (await team_of(last, left.participant_id))[str(last.staff_member_id)]
+    await last.post(f"/v1/participants/{left.participant_id}/care-team/{own}/end")
+    finder, clinician = await make.staff(role), await make.staff()
+
+    found = (await finder.get("/v1/participants")).json()["items"]
+    unread = await finder.get(f"/v1/participants/{left.participant_id}")
+    by_clinician = (await clinician.get("/v1/participants")).json()["items"]
+    await let_join(finder, left.participant_id, clinician)
+
+    assert [each["id"] for each in found] == [str(left.participant_id)]
+    assert str(attended.participant_id) not in str(found)
+    assert unread.status_code == HTTPStatus.NOT_FOUND
+    assert by_clinician == []
+    assert (await finder.get("/v1/participants")).json()["items"] == []
+    read = await clinician.get(f"/v1/participants/{left.participant_id}")
+    assert read.status_code == HTTPStatus.OK
 
 
 async def test_nobody_joins_a_care_team_twice_in_one_role(make: Make, coordinator: Person) -> None:

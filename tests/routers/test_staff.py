@@ -17,6 +17,7 @@ from app.domain.roles import StaffRole
 from app.models.accounts import Account
 from app.models.events import Event
 from tests.factories import Make, Person, problem_of
+from tests.routers.admission import open_intake
 from tests.routers.signing_in import (
     PASSWORD,
     Device,
@@ -162,6 +163,44 @@ async def test_auth_13_a_disabled_colleague_is_out_at_once(
     assert await phone.status_of(tokens) == HTTPStatus.UNAUTHORIZED
     assert (await phone.refresh(tokens.refresh)).json()["error"] == "invalid_grant"
     assert (await phone.begin(username, password=PASSWORD)).status_code == HTTPStatus.BAD_REQUEST
+
+
+async def test_who_alone_attends_somebody_in_treatment_is_not_disabled(
+    make: Make, administrator: Person
+) -> None:
+    coordinator = await make.staff(StaffRole.CARE_COORDINATOR)
+    first, second, _ = [(await open_intake(make, coordinator))[1] for _ in range(3)]
+    path = f"/v1/staff/{coordinator.staff_member_id}/disable"
+    body = {"staff_member_id": str((await make.staff()).staff_member_id), "role": "clinician"}
+
+    refused = await administrator.post(path)
+    for participant in (first, second):
+        await coordinator.post(
+            f"/v1/participants/{participant.participant_id}/care-team", json=body
+        )
+    still = await administrator.post(path)
+
+    assert problem_of(refused) == problem_of(still) == "last-of-care-team"
+    assert (refused.json()["participants"], still.json()["participants"]) == (3, 1)
+    member = await administrator.get(f"/v1/staff/{coordinator.staff_member_id}")
+    assert member.json()["account_state"] == "active"
+    assert (await coordinator.get("/v1/me")).status_code == HTTPStatus.OK
+
+
+async def test_two_who_attend_somebody_are_not_disabled_at_once(
+    make: Make, administrator: Person
+) -> None:
+    one, another = await make.staff(), await make.staff()
+    participant = await make.participant(team=[one, another])
+    await open_intake(make, one, participant=participant)
+    other = await make.staff(StaffRole.ADMINISTRATOR)
+
+    answers = await asyncio.gather(
+        administrator.post(f"/v1/staff/{one.staff_member_id}/disable"),
+        other.post(f"/v1/staff/{another.staff_member_id}/disable"),
+    )
+
+    assert sorted(answer.status_code for answer in answers) == [HTTPStatus.OK, HTTPStatus.CONFLICT]
 
 
 async def test_disabling_ends_an_open_invitation(administrator: Person, phone: Device) -> None:
