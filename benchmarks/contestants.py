@@ -14,7 +14,7 @@ from benchmarks.floors.rooms import make_table
 from benchmarks.load import Exchange, request_bytes
 from benchmarks.servers import Command
 from benchmarks.sockets import Seat, Venue, upgrade_request
-from benchmarks.stepwell import Stepwell
+from benchmarks.stepwell import Stepwell, StepwellAlone
 from benchmarks.subject import Operation, Site, Subject
 
 _TEXT: Final = "A line of two hundred bytes, as people write them to each other. ".ljust(180, ".")
@@ -138,5 +138,6 @@ SUBJECTS: Final[tuple[Subject, ...]] = (
     RoomFloor("websockets.broadcast", commits=False),
     RoomFloor("websockets, commit each", commits=True),
     Stepwell(),
+    StepwellAlone(),
 )
 """Within a scenario the first that takes part is the floor of its ratios."""

@@ -28,7 +28,7 @@ from app.settings import Settings
 from benchmarks.floors.records import PAGE
 from benchmarks.load import Exchange, request_bytes
 from benchmarks.rooms import TEXT, Member, give_accounts, make_rooms, open_venue
-from benchmarks.servers import Command
+from benchmarks.servers import Command, serving
 from benchmarks.sockets import Venue
 from benchmarks.subject import Operation, Site, Subject
 
@@ -231,6 +231,37 @@ class Stepwell(Subject):
                 *("clinician", now),
             ),
         }
+
+
+class StepwellAlone(Subject):
+    """`stepwell serve` without a database: it brings its own up, as a newcomer's machine does.
+
+    What is measured is the second start and those after it: the first has laid the schema and
+    seeded the demonstration.
+    """
+
+    name = "Stepwell, database included"
+    scenarios = frozenset({"start"})
+    ready_path = "/readyz"
+    ready_within = 5.0
+
+    def __init__(self) -> None:
+        self._directory = Path(tempfile.mkdtemp(prefix="stepwell-bench-alone-"))
+
+    @override
+    async def provision(self, site: Site) -> None:
+        processor = min(os.sched_getaffinity(0))
+        async with serving(
+            self.command(site), port=site.port, processor=processor, ready_path=self.ready_path
+        ):
+            pass
+
+    @override
+    def command(self, site: Site) -> Command:
+        return Command(
+            (sys.executable, "-m", "app", "serve"),
+            {"STEPWELL_DATA_DIR": str(self._directory), "STEPWELL_PORT": str(site.port)},
+        )
 
 
 @asynccontextmanager
