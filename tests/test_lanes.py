@@ -44,7 +44,7 @@ Commander = Annotated[Principal, Depends(Requires(Permission.PROGRAM_READ))]
 Reader = Annotated[Principal, Depends(RequiresInLane(Permission.PROGRAM_READ))]
 
 POOL: Final = "stepwell-lanes"
-DISCONNECTS: Final = 120
+DISCONNECTS: Final = 100
 SEED: Final = 20260301
 LATE: Final = """
     create schema late;
@@ -335,21 +335,20 @@ async def test_callers_who_leave_take_no_connection_with_them(
     me = await make.participant(team=[clinician])
     patience = random.Random(SEED)  # noqa: S311  # moments, not secrets
 
-    async def leave_early(call: Any) -> bool:  # noqa: ANN401  # a coroutine of a client
-        task = asyncio.create_task(call)
-        # From one step of the loop, before anything has begun, to long after the answer.
-        for _ in range(round(2 ** patience.uniform(0, 15))):
-            await asyncio.sleep(0)
-        task.cancel()
+    async def leave_early(number: int) -> bool:
+        """Ask, and leave some steps of the loop later; one in ten stays for the answer."""
+        task = asyncio.create_task(request_of(number, me, clinician))
+        if number % 10:
+            # From one step, before anything has begun, to long after the answer.
+            for _ in range(round(2 ** patience.uniform(0, 14))):
+                await asyncio.sleep(0)
+            task.cancel()
         return isinstance((await asyncio.gather(task, return_exceptions=True))[0], Response)
 
-    answered = Counter(
-        [await leave_early(request_of(number, me, clinician)) for number in range(DISCONNECTS)]
-    )
+    answered = Counter([await leave_early(number) for number in range(DISCONNECTS)])
 
-    # Some left before the answer came, and not all of them.
     assert answered[False] > DISCONNECTS // 10, answered
-    assert answered[True] > 0
+    assert answered[True] >= DISCONNECTS // 10, answered
     assert own.connections.engine.pool.checkedout() == 0  # type: ignore[attr-defined]  # of the pool that is configured
     assert await watcher.idle_in_transaction(POOL) == 0
     answers = await asyncio.gather(*(clinician.get("/v1/participants") for _ in range(8)))

@@ -101,7 +101,10 @@ async def test_api_02_a_second_head_has_its_time_too(url: str) -> None:
     assert said.count(b"HTTP/1.1") == 1
 
 
-async def test_api_02_a_head_that_drips_in_time_is_read(url: str) -> None:
+async def test_api_02_a_head_that_drips_in_time_is_read(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving.Heads, "patience_seconds", 30)
     reader, writer = await connect(url)
     for octet in UNFINISHED + b"\r\n":
         writer.write(bytes([octet]))
