@@ -121,7 +121,8 @@ def _admit(
 ) -> None:
     """Turn the access check's answer into the caller, and the handle into theirs."""
     if row is None:
-        raise Unauthenticated
+        # As for a token that is broken or expired: nobody learns which it is (RFC 6750, 3.1).
+        raise Unauthenticated(headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
     claims = opening.claims
     principal = Principal(
         organization_id=claims.organization_id,
