@@ -7,14 +7,17 @@ from uuid import UUID
 
 from sqlalchemy import (
     CheckConstraint,
+    Column,
     DateTime,
     Dialect,
     ForeignKeyConstraint,
     LargeBinary,
     MetaData,
+    Table,
     Text,
     TypeDecorator,
     Uuid,
+    event,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, declared_attr, mapped_column
@@ -108,14 +111,18 @@ class Word(TypeDecorator[E], Generic[E]):
 
 def word(column: str, vocabulary: type[E], *, default: E | None = None) -> MappedColumn[E]:
     """A column that holds one word of `vocabulary`; the database refuses any other."""
-    words = ", ".join(f"'{member.value}'" for member in vocabulary)
-    return mapped_column(
-        column,
-        Word(vocabulary),
-        CheckConstraint(f"{column} in ({words})", name=column),
-        default=default,
-        info={"class": "code"},
-    )
+    return mapped_column(column, Word(vocabulary), default=default, info={"class": "code"})
+
+
+@event.listens_for(Column, "after_parent_attach")
+def _keep_the_vocabulary(column: Column[Any], table: Table) -> None:
+    """Give the table the check that a word column promises; the column's own is not migrated."""
+    # A mapped column is announced twice: when it is declared and when its table is made.
+    if isinstance(column.type, Word) and not column.info.get("is_kept"):
+        column.info["is_kept"] = True
+        words = ", ".join(f"'{member.value}'" for member in column.type.vocabulary)
+        check = CheckConstraint(f"{column.name} in ({words})", name=column.name)
+        table.append_constraint(check)
 
 
 def belongs_to(table: str, column: str | None = None) -> ForeignKeyConstraint:

@@ -34,6 +34,8 @@ def upgrade() -> None:
     sa.Column('purpose', sa.Text(), server_default=sa.text("'treatment'"), nullable=False),
     sa.Column('sensitivity', postgresql.ARRAY(sa.Text()), nullable=True),
     sa.Column('count', sa.Integer(), server_default=sa.text('1'), nullable=False),
+    sa.CheckConstraint("action in ('C', 'R', 'U', 'D', 'E')", name=op.f('audit_event_action_check')),
+    sa.CheckConstraint("outcome in ('success', 'refused', 'failed')", name=op.f('audit_event_outcome_check')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('audit_event_pkey'))
     )
     op.create_index('audit_event_participant_idx', 'audit_event', ['organization_id', 'participant_id', 'id'], unique=False, postgresql_where=sa.text('participant_id is not null'))
@@ -75,6 +77,7 @@ def upgrade() -> None:
     sa.Column('clock_offset', sa.Interval(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.CheckConstraint("environment = 'development' or clock_offset = interval '0'", name=op.f('organization_clock_is_real_check')),
+    sa.CheckConstraint("environment in ('production', 'development')", name=op.f('organization_environment_check')),
     sa.PrimaryKeyConstraint('organization_id', name=op.f('organization_pkey')),
     sa.UniqueConstraint('slug', name=op.f('organization_slug_key'))
     )
@@ -85,6 +88,7 @@ def upgrade() -> None:
     sa.Column('root_key_id', sa.Text(), nullable=False),
     sa.Column('state', sa.Text(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
+    sa.CheckConstraint("state in ('active', 'retired')", name=op.f('organization_key_state_check')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('organization_key_pkey'))
     )
     op.create_index('organization_key_active_idx', 'organization_key', ['organization_id'], unique=True, postgresql_where=sa.text("state = 'active'"))
@@ -133,6 +137,7 @@ def upgrade() -> None:
     sa.Column('version', sa.Integer(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("state in ('pending', 'active', 'disabled')", name=op.f('webhook_endpoint_state_check')),
     sa.CheckConstraint('cardinality(event_types) > 0', name=op.f('webhook_endpoint_event_types_check')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('webhook_endpoint_pkey'))
     )
@@ -145,7 +150,9 @@ def upgrade() -> None:
     sa.Column('password_hash', sa.Text(), nullable=True),
     sa.Column('state', sa.Text(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("kind in ('participant', 'staff')", name=op.f('account_kind_check')),
     sa.CheckConstraint("state <> 'active' or password_hash is not null", name=op.f('account_password_check')),
+    sa.CheckConstraint("state in ('invited', 'active', 'disabled')", name=op.f('account_state_check')),
     sa.ForeignKeyConstraint(['organization_id'], ['organization.organization_id'], name=op.f('account__fkey')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('account_pkey'))
     )
@@ -193,6 +200,8 @@ def upgrade() -> None:
     sa.Column('seals_reserved', sa.Integer(), server_default=sa.text('0'), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.CheckConstraint("(purpose = 'participant') = (participant_id is not null)", name=op.f('data_key_participant_check')),
+    sa.CheckConstraint("purpose in ('participant', 'staff', 'secret')", name=op.f('data_key_purpose_check')),
+    sa.CheckConstraint("state in ('active', 'retired')", name=op.f('data_key_state_check')),
     sa.ForeignKeyConstraint(['organization_id', 'organization_key_id'], ['organization_key.organization_id', 'organization_key.id'], name=op.f('data_key_organization_key_id_fkey')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('data_key_pkey'))
     )
@@ -212,6 +221,7 @@ def upgrade() -> None:
     sa.Column('version', sa.Integer(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("level_of_care in ('outpatient', 'intensive_outpatient', 'partial_hospitalization', 'residential', 'inpatient')", name=op.f('program_level_of_care_check')),
     sa.CheckConstraint('closes_on is null or closes_on >= opens_on', name=op.f('program_dates_check')),
     sa.CheckConstraint('hours_per_week > 0 and hours_per_week <= 60', name=op.f('program_hours_per_week_check')),
     sa.ForeignKeyConstraint(['organization_id'], ['organization.organization_id'], name=op.f('program__fkey')),
@@ -231,6 +241,7 @@ def upgrade() -> None:
     sa.Column('last_failure', sa.Text(), nullable=True),
     sa.Column('delivered_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("state in ('waiting', 'delivered', 'dead', 'canceled')", name=op.f('webhook_delivery_state_check')),
     sa.ForeignKeyConstraint(['organization_id', 'endpoint_id'], ['webhook_endpoint.organization_id', 'webhook_endpoint.id'], name=op.f('webhook_delivery_endpoint_id_fkey')),
     sa.ForeignKeyConstraint(['organization_id', 'event_id'], ['event.organization_id', 'event.id'], name=op.f('webhook_delivery_event_id_fkey')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('webhook_delivery_pkey'))
@@ -250,6 +261,7 @@ def upgrade() -> None:
     sa.Column('version', sa.Integer(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("kind in ('individual_therapy', 'group_therapy', 'family_therapy', 'multifamily_group', 'psychiatric_consultation', 'medication_followup', 'psychoeducation', 'skill_building', 'experiential', 'peer_support', 'case_management', 'intake_assessment', 'treatment_planning', 'crisis', 'orientation', 'discharge_planning')", name=op.f('care_group_kind_check')),
     sa.CheckConstraint('capacity between 1 and 50', name=op.f('care_group_capacity_check')),
     sa.ForeignKeyConstraint(['organization_id', 'program_id'], ['program.organization_id', 'program.id'], name=op.f('care_group_program_id_fkey')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('care_group_pkey'))
@@ -371,6 +383,7 @@ def upgrade() -> None:
     sa.Column('version', sa.Integer(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("age_band in ('adolescent', 'adult')", name=op.f('track_age_band_check')),
     sa.ForeignKeyConstraint(['organization_id', 'program_id'], ['program.organization_id', 'program.id'], name=op.f('track_program_id_fkey')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('track_pkey'))
     )
@@ -408,6 +421,9 @@ def upgrade() -> None:
     sa.Column('version', sa.Integer(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("source in ('assessment', 'message', 'person')", name=op.f('alert_source_check')),
+    sa.CheckConstraint("state in ('open', 'acknowledged', 'assessing', 'dispositioned', 'closed', 'false_positive', 'duplicate')", name=op.f('alert_state_check')),
+    sa.CheckConstraint("tier in ('acute', 'urgent', 'watch')", name=op.f('alert_tier_check')),
     sa.CheckConstraint('(acknowledged_at is null) = (acknowledged_by is null)', name=op.f('alert_acknowledged_check')),
     sa.ForeignKeyConstraint(['organization_id', 'participant_id'], ['participant.organization_id', 'participant.id'], name=op.f('alert_participant_id_fkey')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('alert_pkey'))
@@ -431,6 +447,7 @@ def upgrade() -> None:
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
     sa.CheckConstraint("(state = 'submitted') = (submitted_at is not null)", name=op.f('assessment_submitted_check')),
+    sa.CheckConstraint("state in ('assigned', 'in_progress', 'submitted', 'expired')", name=op.f('assessment_state_check')),
     sa.ForeignKeyConstraint(['organization_id', 'participant_id'], ['participant.organization_id', 'participant.id'], name=op.f('assessment_participant_id_fkey')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('assessment_pkey'))
     )
@@ -443,6 +460,7 @@ def upgrade() -> None:
     sa.Column('role', sa.Text(), nullable=False),
     sa.Column('started_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('ended_at', sa.DateTime(timezone=True), nullable=True),
+    sa.CheckConstraint("role in ('primary_clinician', 'clinician', 'prescriber', 'peer_specialist', 'care_coordinator', 'supervisor')", name=op.f('care_team_member_role_check')),
     sa.CheckConstraint('ended_at is null or ended_at >= started_at', name=op.f('care_team_member_times_check')),
     sa.ForeignKeyConstraint(['organization_id', 'participant_id'], ['participant.organization_id', 'participant.id'], name=op.f('care_team_member_participant_id_fkey')),
     sa.ForeignKeyConstraint(['organization_id', 'staff_member_id'], ['staff_member.organization_id', 'staff_member.id'], name=op.f('care_team_member_staff_member_id_fkey')),
@@ -503,6 +521,7 @@ def upgrade() -> None:
     sa.Column('reason', sa.LargeBinary(), nullable=True),
     sa.Column('referred_by', sa.Uuid(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("source in ('self', 'family', 'emergency_department', 'inpatient_step_down', 'residential_step_down', 'php_step_down', 'outpatient_provider', 'school', 'court', 'employer', 'payer', 'crisis_line')", name=op.f('referral_source_check')),
     sa.ForeignKeyConstraint(['organization_id', 'participant_id'], ['participant.organization_id', 'participant.id'], name=op.f('referral_participant_id_fkey')),
     sa.ForeignKeyConstraint(['organization_id', 'program_id'], ['program.organization_id', 'program.id'], name=op.f('referral_program_id_fkey')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('referral_pkey'))
@@ -540,6 +559,8 @@ def upgrade() -> None:
     sa.Column('version', sa.Integer(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("kind in ('individual_therapy', 'group_therapy', 'family_therapy', 'multifamily_group', 'psychiatric_consultation', 'medication_followup', 'psychoeducation', 'skill_building', 'experiential', 'peer_support', 'case_management', 'intake_assessment', 'treatment_planning', 'crisis', 'orientation', 'discharge_planning')", name=op.f('series_kind_check')),
+    sa.CheckConstraint("modality in ('video', 'audio', 'in_person')", name=op.f('series_modality_check')),
     sa.CheckConstraint('duration_minutes between 5 and 720', name=op.f('series_duration_minutes_check')),
     sa.ForeignKeyConstraint(['organization_id', 'group_id'], ['care_group.organization_id', 'care_group.id'], name=op.f('series_group_id_fkey')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('series_pkey'))
@@ -553,6 +574,7 @@ def upgrade() -> None:
     sa.Column('kind', sa.Text(), nullable=False),
     sa.Column('starts_on', sa.Date(), nullable=False),
     sa.Column('ends_on', sa.Date(), nullable=True),
+    sa.CheckConstraint("kind in ('full_license', 'compact', 'telehealth_registration', 'exception')", name=op.f('staff_authorization_kind_check')),
     sa.CheckConstraint('ends_on is null or ends_on >= starts_on', name=op.f('staff_authorization_dates_check')),
     sa.ForeignKeyConstraint(['organization_id', 'staff_member_id'], ['staff_member.organization_id', 'staff_member.id'], name=op.f('staff_authorization_staff_member_id_fkey')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('staff_authorization_pkey'))
@@ -594,6 +616,7 @@ def upgrade() -> None:
     sa.Column('version', sa.Integer(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("state in ('open', 'assessing', 'awaiting_decision', 'decided', 'withdrawn')", name=op.f('intake_state_check')),
     sa.ForeignKeyConstraint(['organization_id', 'participant_id'], ['participant.organization_id', 'participant.id'], name=op.f('intake_participant_id_fkey')),
     sa.ForeignKeyConstraint(['organization_id', 'program_id'], ['program.organization_id', 'program.id'], name=op.f('intake_program_id_fkey')),
     sa.ForeignKeyConstraint(['organization_id', 'referral_id'], ['referral.organization_id', 'referral.id'], name=op.f('intake_referral_id_fkey')),
@@ -638,6 +661,9 @@ def upgrade() -> None:
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
     sa.CheckConstraint("ends_at - starts_at <= interval '12 hours'", name=op.f('session_length_check')),
+    sa.CheckConstraint("kind in ('individual_therapy', 'group_therapy', 'family_therapy', 'multifamily_group', 'psychiatric_consultation', 'medication_followup', 'psychoeducation', 'skill_building', 'experiential', 'peer_support', 'case_management', 'intake_assessment', 'treatment_planning', 'crisis', 'orientation', 'discharge_planning')", name=op.f('session_kind_check')),
+    sa.CheckConstraint("modality in ('video', 'audio', 'in_person')", name=op.f('session_modality_check')),
+    sa.CheckConstraint("state in ('scheduled', 'in_progress', 'ended', 'canceled')", name=op.f('session_state_check')),
     sa.CheckConstraint('ends_at > starts_at', name=op.f('session_ends_after_it_starts_check')),
     sa.ForeignKeyConstraint(['organization_id', 'group_id'], ['care_group.organization_id', 'care_group.id'], name=op.f('session_group_id_fkey')),
     sa.ForeignKeyConstraint(['organization_id', 'series_id'], ['series.organization_id', 'series.id'], name=op.f('session_series_id_fkey')),
@@ -657,6 +683,7 @@ def upgrade() -> None:
     sa.Column('joined_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('left_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('recorded_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("source in ('room_presence', 'video', 'staff_statement')", name=op.f('attendance_source_check')),
     sa.CheckConstraint('left_at is null or left_at >= joined_at', name=op.f('attendance_times_check')),
     sa.ForeignKeyConstraint(['organization_id', 'participant_id'], ['participant.organization_id', 'participant.id'], name=op.f('attendance_participant_id_fkey')),
     sa.ForeignKeyConstraint(['organization_id', 'session_id'], ['session.organization_id', 'session.id'], name=op.f('attendance_session_id_fkey')),
@@ -675,6 +702,7 @@ def upgrade() -> None:
     sa.Column('version', sa.Integer(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("state in ('booked', 'given_back', 'session_canceled')", name=op.f('booking_state_check')),
     sa.CheckConstraint('ends_at > starts_at', name=op.f('booking_ends_after_it_starts_check')),
     sa.ForeignKeyConstraint(['organization_id', 'participant_id'], ['participant.organization_id', 'participant.id'], name=op.f('booking_participant_id_fkey')),
     sa.ForeignKeyConstraint(['organization_id', 'session_id'], ['session.organization_id', 'session.id'], name=op.f('booking_session_id_fkey')),
@@ -693,6 +721,7 @@ def upgrade() -> None:
     sa.Column('axes', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
     sa.Column('criteria', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
     sa.Column('made_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("verdict in ('admit', 'higher_level', 'outpatient', 'motivational_pathway', 'in_person_or_support', 'defer_more_info')", name=op.f('recommendation_verdict_check')),
     sa.ForeignKeyConstraint(['organization_id', 'intake_id'], ['intake.organization_id', 'intake.id'], name=op.f('recommendation_intake_id_fkey')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('recommendation_pkey'))
     )
@@ -710,6 +739,7 @@ def upgrade() -> None:
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.CheckConstraint("(kind = 'group') <= (group_id is not null)", name=op.f('room_group_check')),
     sa.CheckConstraint("(kind = 'session') <= (session_id is not null)", name=op.f('room_session_check')),
+    sa.CheckConstraint("kind in ('group', 'session', 'peer_support', 'direct')", name=op.f('room_kind_check')),
     sa.ForeignKeyConstraint(['organization_id', 'group_id'], ['care_group.organization_id', 'care_group.id'], name=op.f('room_group_id_fkey')),
     sa.ForeignKeyConstraint(['organization_id', 'session_id'], ['session.organization_id', 'session.id'], name=op.f('room_session_id_fkey')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('room_pkey'))
@@ -724,6 +754,7 @@ def upgrade() -> None:
     sa.Column('starts_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('ends_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('state', sa.Text(), nullable=False),
+    sa.CheckConstraint("state in ('booked', 'given_back', 'session_canceled')", name=op.f('session_staff_state_check')),
     sa.CheckConstraint('ends_at > starts_at', name=op.f('session_staff_ends_after_it_starts_check')),
     sa.ForeignKeyConstraint(['organization_id', 'session_id'], ['session.organization_id', 'session.id'], name=op.f('session_staff_session_id_fkey')),
     sa.ForeignKeyConstraint(['organization_id', 'staff_member_id'], ['staff_member.organization_id', 'staff_member.id'], name=op.f('session_staff_staff_member_id_fkey')),
@@ -742,6 +773,7 @@ def upgrade() -> None:
     sa.Column('override_reason', sa.LargeBinary(), nullable=True),
     sa.Column('decided_by', sa.Uuid(), nullable=False),
     sa.Column('decided_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("outcome in ('admit_iop', 'refer_php', 'refer_residential', 'refer_inpatient', 'emergency', 'refer_outpatient', 'defer_more_info', 'decline_by_person')", name=op.f('decision_outcome_check')),
     sa.ForeignKeyConstraint(['organization_id', 'decided_by'], ['staff_member.organization_id', 'staff_member.id'], name=op.f('decision_decided_by_fkey')),
     sa.ForeignKeyConstraint(['organization_id', 'intake_id'], ['intake.organization_id', 'intake.id'], name=op.f('decision_intake_id_fkey')),
     sa.ForeignKeyConstraint(['organization_id', 'recommendation_id'], ['recommendation.organization_id', 'recommendation.id'], name=op.f('decision_recommendation_id_fkey')),
@@ -764,6 +796,7 @@ def upgrade() -> None:
     sa.Column('joined_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('left_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('removed_by', sa.Uuid(), nullable=True),
+    sa.CheckConstraint("role in ('host', 'co_host', 'observer', 'participant', 'interpreter')", name=op.f('room_member_role_check')),
     sa.CheckConstraint('(left_at is null) = (until_seq is null)', name=op.f('room_member_left_check')),
     sa.ForeignKeyConstraint(['organization_id', 'account_id'], ['account.organization_id', 'account.id'], name=op.f('room_member_account_id_fkey')),
     sa.ForeignKeyConstraint(['organization_id', 'room_id'], ['room.organization_id', 'room.id'], name=op.f('room_member_room_id_fkey')),
@@ -784,6 +817,8 @@ def upgrade() -> None:
     sa.Column('version', sa.Integer(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("discharge_reason in ('completed', 'transferred_higher', 'transferred_lower', 'transferred_other', 'dropped_out', 'terminated_by_program', 'moved_or_unavailable', 'incarcerated', 'died', 'insurance_ended', 'other')", name=op.f('enrollment_discharge_reason_check')),
+    sa.CheckConstraint("level_of_care in ('outpatient', 'intensive_outpatient', 'partial_hospitalization', 'residential', 'inpatient')", name=op.f('enrollment_level_of_care_check')),
     sa.CheckConstraint('(ended_on is null) = (discharge_reason is null)', name=op.f('enrollment_discharge_check')),
     sa.CheckConstraint('ended_on is null or ended_on >= started_on', name=op.f('enrollment_dates_check')),
     sa.ForeignKeyConstraint(['organization_id', 'decision_id'], ['decision.organization_id', 'decision.id'], name=op.f('enrollment_decision_id_fkey')),
@@ -816,6 +851,7 @@ def upgrade() -> None:
     sa.Column('reply_to', sa.BigInteger(), nullable=True),
     sa.Column('target_seq', sa.BigInteger(), nullable=True),
     sa.Column('at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("kind in ('message', 'edit', 'retraction', 'reaction', 'pin', 'poll', 'vote', 'membership', 'hand', 'system')", name=op.f('room_entry_kind_check')),
     sa.CheckConstraint('seq >= 1', name=op.f('room_entry_seq_check')),
     sa.ForeignKeyConstraint(['organization_id', 'author_id'], ['room_member.organization_id', 'room_member.id'], name=op.f('room_entry_author_id_fkey')),
     sa.ForeignKeyConstraint(['organization_id', 'room_id'], ['room.organization_id', 'room.id'], name=op.f('room_entry_room_id_fkey')),
@@ -839,6 +875,7 @@ def upgrade() -> None:
     sa.Column('version', sa.Integer(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("state in ('draft', 'proposed', 'active', 'superseded', 'revoked', 'completed')", name=op.f('plan_state_check')),
     sa.CheckConstraint('number >= 1', name=op.f('plan_number_check')),
     sa.ForeignKeyConstraint(['organization_id', 'enrollment_id'], ['enrollment.organization_id', 'enrollment.id'], name=op.f('plan_enrollment_id_fkey')),
     sa.ForeignKeyConstraint(['organization_id', 'participant_id'], ['participant.organization_id', 'participant.id'], name=op.f('plan_participant_id_fkey')),
@@ -856,6 +893,7 @@ def upgrade() -> None:
     sa.Column('signed_by', sa.Uuid(), nullable=False),
     sa.Column('content_digest', sa.LargeBinary(), nullable=False),
     sa.Column('signed_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("role in ('participant', 'clinician')", name=op.f('plan_signature_role_check')),
     sa.ForeignKeyConstraint(['organization_id', 'plan_id'], ['plan.organization_id', 'plan.id'], name=op.f('plan_signature_plan_id_fkey')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('plan_signature_pkey'))
     )
