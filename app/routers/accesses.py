@@ -36,11 +36,11 @@ async def list_accesses(
     )
 
 
-def _before(page: PageRequest) -> int | None:
+def _before(page: PageRequest) -> UUID | None:
     match page.after():
         case None:
             return None
-        case (int() as seen,):
+        case (UUID() as seen,):
             return seen
         case _:
             raise InvalidCursor

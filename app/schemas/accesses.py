@@ -19,7 +19,7 @@ class AccessRead(ReadSchema):
         json_schema_extra={
             "examples": [
                 {
-                    "id": 4711,
+                    "id": _ID.format(10),
                     "at": "2026-03-02T17:05:00Z",
                     "actor_id": _ID.format(11),
                     "actor_name": "Robin Vale",
@@ -34,7 +34,7 @@ class AccessRead(ReadSchema):
         }
     )
 
-    id: int
+    id: UUID
     at: Annotated[Instant, Field(description="By the real clock, whatever the organization's is.")]
     actor_id: Annotated[UUID | None, Field(description="An account; null for the service itself.")]
     actor_name: Annotated[str | None, Field(description="Of staff; null for everybody else.")]
@@ -47,4 +47,4 @@ class AccessRead(ReadSchema):
 
 
 class AccessPage(Page[AccessRead]):
-    """A page of accesses, the latest first. It may hold fewer than asked, and go on."""
+    """A page of accesses, the latest first."""

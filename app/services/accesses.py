@@ -1,7 +1,8 @@
 """The record's own history: a participant can read who has looked, and when (design, section 4).
 
-What another participant did is left out, even where it touched this record, because it would
-tell that they exist. What it says of staff is what the audit trail says: who, as what, when.
+What another participant did is left out by the database, even where it touched this record,
+because it would tell that they exist; for the same reason an access has a name and no number.
+What it says of staff is what the audit trail says: who, as what, when.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from sqlalchemy import BigInteger, Row, Text, Uuid, bindparam, column, func, sel
 from sqlalchemy import DateTime as Instant
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.problems import InvalidCursor
 from app.models.audit import AuditAction, AuditOutcome
 from app.models.participants import Participant
 from app.models.staff import StaffMember
@@ -20,6 +22,7 @@ from app.security import audit, seals
 from app.security.permissions import Permission
 from app.security.principal import Principal
 from app.security.seals import Cell
+from app.security.veils import Veil
 from app.services import participants
 
 _FOUND: Final = (
@@ -58,20 +61,25 @@ class Accesses(NamedTuple):
     """What may be shown of a stretch of the trail, and where to go on when there is more."""
 
     shown: Sequence[AccessRead]
-    next_before: int | None
+    next_before: UUID | None
 
 
 async def list_accesses(
-    db: AsyncSession, principal: Principal, participant_id: UUID, *, before: int | None, limit: int
+    db: AsyncSession, principal: Principal, participant_id: UUID, *, before: UUID | None, limit: int
 ) -> Accesses:
     """Who looked at a participant's record and who changed it, the latest first.
 
-    Reading it is an access as well, and is in the next answer. Raises NotFound.
+    Reading it is an access as well, and is in the next answer. `before` is the id of the last
+    one seen. Raises NotFound or InvalidCursor.
     """
     participant = await participants.get_participant(db, principal, participant_id)
+    veil = Veil(await seals.blind_index(db, "audit-veil", "number"), participant.id)
+    number = None if before is None else veil.number(before)
+    if before is not None and number is None:
+        raise InvalidCursor
     rows = (
         await db.execute(
-            _ACCESSES, {"participant": participant.id, "before": before, "limit": limit + 1}
+            _ACCESSES, {"participant": participant.id, "before": number, "limit": limit + 1}
         )
     ).all()
     page = rows[:limit]
@@ -84,15 +92,15 @@ async def list_accesses(
         participant_id=participant.id,
         count=len(page),
     )
-    return Accesses(
-        [_read(keys, row, participant.id) for row in page if row.own_id in {None, participant.id}],
-        page[-1].id if len(rows) > limit else None,
-    )
+    shown = [_read(keys, row, veil.name(row.id), participant.id) for row in page]
+    return Accesses(shown, shown[-1].id if len(rows) > limit else None)
 
 
-def _read(keys: seals.Keys, row: Row[*tuple[Any, ...]], participant_id: UUID) -> AccessRead:
+def _read(
+    keys: seals.Keys, row: Row[*tuple[Any, ...]], access_id: UUID, participant_id: UUID
+) -> AccessRead:
     return AccessRead(
-        id=row.id,
+        id=access_id,
         at=row.recorded_at,
         actor_id=row.actor_id,
         actor_name=(

@@ -499,14 +499,39 @@ def _open_requests() -> None:
         )
         language sql stable security definer set search_path = stepwell, pg_temp
         as $$
-            select e.id, e.recorded_at, e.actor_id, e.actor_role, e.action, e.subtype,
-                e.resource, e.outcome
-            from audit_event e
-            where e.organization_id = stepwell.organization_id()
-                and (e.participant_id = p_participant
-                    or e.participant_ids @> array[p_participant])
-                and (p_before is null or e.id < p_before)
-            order by e.id desc
+            -- Each index gives its latest rows by itself; a union sorts no more than two pages.
+            -- What another participant did is left out before the limit, so that no short page
+            -- tells of it.
+            (
+                select e.id, e.recorded_at, e.actor_id, e.actor_role, e.action, e.subtype,
+                    e.resource, e.outcome
+                from audit_event e
+                where e.organization_id = stepwell.organization_id()
+                    and e.participant_id = p_participant
+                    and e.id < coalesce(p_before, 9223372036854775807)
+                    and not exists (
+                        select from participant o
+                        where o.organization_id = e.organization_id
+                            and o.account_id = e.actor_id and o.id <> p_participant
+                    )
+                order by e.id desc
+                limit p_limit
+            ) union (
+                select e.id, e.recorded_at, e.actor_id, e.actor_role, e.action, e.subtype,
+                    e.resource, e.outcome
+                from audit_event e
+                where e.organization_id = stepwell.organization_id()
+                    and e.participant_ids @> array[p_participant]
+                    and e.id < coalesce(p_before, 9223372036854775807)
+                    and not exists (
+                        select from participant o
+                        where o.organization_id = e.organization_id
+                            and o.account_id = e.actor_id and o.id <> p_participant
+                    )
+                order by e.id desc
+                limit p_limit
+            )
+            order by id desc
             limit p_limit
         $$
         """,

@@ -1,15 +1,20 @@
 """Who has looked at a record, for the person whom it is about."""
 
+import base64
 import random
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 from httpx import Response
+from sqlalchemy import text
 
 from app.core.embedded import EmbeddedServer
 from app.domain.roles import StaffRole
+from app.models.audit import AuditAction
+from app.security import audit
 from tests.factories import Make, Person
 
 SEED = 20260301
@@ -62,11 +67,39 @@ async def test_the_history_is_paged_from_the_latest_back(make: Make) -> None:
     first = (await jordan.get(path(jordan) + "?limit=2")).json()
     rest = await history(jordan, jordan, f"?limit=2&cursor={first['next_cursor']}")
 
-    ids = [each["id"] for each in [*first["items"], *rest]]
-    assert ids == sorted(ids, reverse=True)
+    shown = [*first["items"], *rest]
+    assert [each["at"] for each in shown] == sorted((each["at"] for each in shown), reverse=True)
     # Each is there once; that the history was read meanwhile is on a page before these.
-    assert len(set(ids)) == 3
+    assert len({each["id"] for each in shown}) == 3
     assert (await jordan.get(path(jordan) + "?cursor=other")).status_code == 400
+
+
+async def test_an_access_keeps_its_id_and_tells_no_number(make: Make) -> None:
+    clinician = await make.staff()
+    jordan, casey = [await make.participant(team=[clinician]) for _ in range(2)]
+    await clinician.get("/v1/participants")
+
+    first = (await jordan.get(path(jordan) + "?limit=1")).json()
+    [again] = (await history(jordan, jordan, "?limit=2"))[1:]
+    [of_casey] = await history(casey, casey, "?limit=1")
+
+    assert again == first["items"][0]
+    assert UUID(again["id"]).int
+    # The same row of the trail, under another name.
+    assert of_casey["at"] == again["at"]
+    assert of_casey["id"] != again["id"]
+
+
+async def test_a_cursor_tells_no_number(make: Make) -> None:
+    clinician = await make.staff()
+    jordan = await make.participant(team=[clinician])
+    for _ in range(2):
+        await clinician.get(f"/v1/participants/{jordan.participant_id}")
+
+    page = (await jordan.get(path(jordan) + "?limit=1")).json()
+
+    inside = base64.urlsafe_b64decode(page["next_cursor"] + "==")
+    assert page["items"][0]["id"].encode() in inside
 
 
 async def test_what_another_participant_did_is_not_told(make: Make) -> None:
@@ -81,6 +114,58 @@ async def test_what_another_participant_did_is_not_told(make: Make) -> None:
     assert str(casey.participant_id) not in told
     assert str(casey.account_id) not in told
     assert "participant:list" in told
+
+
+async def test_what_another_participant_did_leaves_no_gap(make: Make) -> None:
+    clinician = await make.staff()
+    jordan, casey = [await make.participant(team=[clinician]) for _ in range(2)]
+    await clinician.get(f"/v1/participants/{jordan.participant_id}")
+    await acts_upon(casey, jordan, make, times=5)
+
+    page = (await jordan.get(path(jordan) + "?limit=2")).json()
+
+    assert [each["subtype"] for each in page["items"]] == ["participant:read"]
+    assert page["next_cursor"] is None
+
+
+async def acts_upon(actor: Person, concerned: Person, make: Make, *, times: int) -> None:
+    """Leave traces of one participant in another's record, by name and in a list."""
+    async with make.transaction() as db:
+        await db.execute(
+            text("select set_config('stepwell.account_id', :id, true)"),
+            {"id": str(actor.account_id)},
+        )
+        for _ in range(times):
+            await audit.record(
+                db, AuditAction.READ, "room:read", "room", participant_id=concerned.participant_id
+            )
+            await audit.record(
+                db,
+                AuditAction.READ,
+                "room:read",
+                "room",
+                participant_ids=[known(actor), known(concerned)],
+            )
+
+
+def known(participant: Person) -> UUID:
+    assert participant.participant_id is not None
+    return participant.participant_id
+
+
+async def test_a_record_named_alone_and_in_a_list_was_accessed_once(make: Make) -> None:
+    jordan = await make.participant()
+    async with make.transaction() as db:
+        await audit.record(
+            db,
+            AuditAction.READ,
+            "room:read",
+            "room",
+            participant_id=known(jordan),
+            participant_ids=[known(jordan)],
+        )
+
+    assert len(await history(jordan, jordan)) == 1
 
 
 async def test_a_privacy_officer_reads_everybodys(make: Make) -> None:
