@@ -24,6 +24,13 @@ hypothesis.settings.register_profile("stepwell", deadline=None)
 hypothesis.settings.load_profile("stepwell")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one worker; those over every route share a world that is dear."""
+    for item in items:
+        is_contract = item.path.parent.name == "contract"
+        item.add_marker(pytest.mark.xdist_group("contract" if is_contract else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[embedded.EmbeddedServer]:
     """A PostgreSQL of our own, with the roles of production and the whole schema."""
