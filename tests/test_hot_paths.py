@@ -1,0 +1,186 @@
+"""Hot routes ask the database as often as they must, and no more (REL-18).
+
+A round trip is counted where the driver sends it, BEGIN and COMMIT included. Callers are known to
+the process, as they are from their second request on.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, cast
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from asyncpg.connection import LoggedQuery
+from sqlalchemy import event
+
+from app.core import clock
+from app.domain.roles import StaffRole
+from app.runtime import Runtime
+from app.security.principal import Reach
+from app.services import participants
+from tests.factories import Make, Person
+from tests.realtime.staging import Stage, open_stage
+
+READ: Final = 3
+"""The opening with BEGIN, the statement with its audit row, and COMMIT."""
+KEYED: Final = 5
+"""The same, with the key's look-up and its answer around the statement."""
+TRIED_FIRST: Final = 5
+"""So many executions PostgreSQL plans anew before it compares."""
+_PLANS: Final = """
+    select generic_plans, custom_plans from pg_prepared_statements where statement = $1
+"""
+
+
+@dataclass
+class Trips:
+    """What was sent to the database, in order."""
+
+    statements: list[str]
+
+    def note(self, query: LoggedQuery) -> None:
+        self.statements.append(" ".join(query.query.split())[:60])
+
+
+@contextmanager
+def counted(runtime: Runtime) -> Iterator[Trips]:
+    """Count the round trips of whatever takes a connection of the pool meanwhile."""
+    trips, engine = Trips([]), runtime.connections.engine.sync_engine
+    seen: list[asyncpg.Connection[asyncpg.Record]] = []
+
+    def attach(pooled: Any, *_: object) -> None:  # noqa: ANN401  # SQLAlchemy leaves it untyped
+        connection = cast("asyncpg.Connection[asyncpg.Record]", pooled.driver_connection)
+        if connection not in seen:
+            seen.append(connection)
+            connection.add_query_logger(trips.note)
+
+    event.listen(engine, "checkout", attach)
+    try:
+        yield trips
+    finally:
+        event.remove(engine, "checkout", attach)
+        for connection in seen:
+            connection.remove_query_logger(trips.note)
+
+
+@pytest.fixture
+async def stage(make: Make) -> Stage:
+    return await open_stage(make)
+
+
+async def warmed(person: Person, method: str, path: str, times: int = 3, **sent: Any) -> None:  # noqa: ANN401  # httpx's
+    for _ in range(times):
+        answer = await person.request(method, path, **sent)
+        assert answer.is_success, answer.text
+
+
+async def trips_of(
+    runtime: Runtime,
+    person: Person,
+    method: str,
+    path: str,
+    **sent: Any,  # noqa: ANN401  # httpx's
+) -> list[str]:
+    with counted(runtime) as trips:
+        answer = await person.request(method, path, **sent)
+        # The driver tells of a query at the loop's next turn.
+        await asyncio.sleep(0)
+    assert answer.is_success, answer.text
+    return trips.statements
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/rooms",
+        "/v1/rooms/{room}",
+        "/v1/sessions",
+    ],
+)
+async def test_rel_18_a_read_is_three_round_trips(
+    runtime: Runtime, stage: Stage, path: str
+) -> None:
+    path = path.replace("{room}", stage.room_id)
+    await stage.say(stage.leader, "Good evening.")
+    await warmed(stage.leader, "GET", path)
+
+    trips = await trips_of(runtime, stage.leader, "GET", path)
+
+    assert len(trips) == READ, trips
+
+
+@pytest.mark.parametrize("path", ["/v1/participants", "/v1/alerts", "/v1/plans"])
+async def test_rel_18_a_list_is_three_round_trips(runtime: Runtime, make: Make, path: str) -> None:
+    clinician = await make.staff(StaffRole.CLINICIAN)
+    await make.participant(team=[clinician])
+    await warmed(clinician, "GET", path)
+
+    trips = await trips_of(runtime, clinician, "GET", path)
+
+    assert len(trips) == READ, trips
+
+
+async def test_rel_18_a_rooms_log_is_five_round_trips(runtime: Runtime, stage: Stage) -> None:
+    """Whose room it is, what was said, and the trace of having read it are three statements."""
+    path = f"/v1/rooms/{stage.room_id}/entries"
+    await stage.say(stage.leader, "Good evening.")
+    await warmed(stage.leader, "GET", path)
+
+    trips = await trips_of(runtime, stage.leader, "GET", path)
+
+    assert len(trips) <= KEYED, trips
+
+
+async def test_rel_18_a_record_is_three_round_trips(runtime: Runtime, make: Make) -> None:
+    clinician = await make.staff(StaffRole.CLINICIAN)
+    person = await make.participant(team=[clinician])
+    path = f"/v1/participants/{person.participant_id}"
+    await warmed(clinician, "GET", path)
+
+    trips = await trips_of(runtime, clinician, "GET", path)
+
+    assert len(trips) == READ, trips
+    assert trips[0].startswith("begin; select open_known_request")
+    assert trips[-1] == "commit"
+
+
+async def test_rel_18_a_message_is_three_round_trips_and_five_under_a_key(
+    runtime: Runtime, stage: Stage
+) -> None:
+    path = f"/v1/rooms/{stage.room_id}/entries"
+    await stage.say(stage.leader, "Good evening.")
+    for _ in range(2):  # the first makes the key that seals stored answers, the second keeps it
+        await trips_of(runtime, stage.leader, "POST", path, json=message(), headers=once())
+
+    plain = await trips_of(runtime, stage.leader, "POST", path, json=message())
+    keyed = await trips_of(runtime, stage.leader, "POST", path, json=message(), headers=once())
+
+    assert len(plain) == READ, plain
+    assert len(keyed) == KEYED, keyed
+
+
+async def test_rel_18_a_page_is_planned_once(runtime: Runtime, make: Make) -> None:
+    """A plan that is made anew for each page costs more than the page."""
+    clinician = await make.staff(StaffRole.CLINICIAN)
+    async with runtime.connections.lane() as lane:
+        await lane.connection.execute("select enter_organization($1)", make.organization_id)
+        values = {"after": UUID(int=0), "me": clinician.staff_member_id, "now": clock.now()}
+        query = participants._page(Reach.CARE_TEAM)  # noqa: SLF001  # no route shows its plan
+        for limit in (2, 26, 101, 2, 26, 101, 2, 26, 101):
+            await lane.all(query, limit=limit, **values)
+        plans = await lane.connection.fetchrow(_PLANS, query.sql)
+
+    assert plans is not None
+    assert plans["custom_plans"] <= TRIED_FIRST
+    assert plans["generic_plans"] > 0
+
+
+def message() -> dict[str, str]:
+    return {"client_message_id": str(uuid4()), "body": "I tried it twice."}
+
+
+def once() -> dict[str, str]:
+    return {"Idempotency-Key": str(uuid4())}
