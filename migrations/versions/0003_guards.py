@@ -499,7 +499,8 @@ def _open_requests() -> None:
         )
         language sql stable security definer set search_path = stepwell, pg_temp
         as $$
-            -- Each index gives its latest rows by itself; a union sorts no more than two pages.
+            -- Two searches, so that each uses its own index: who is named alone is found in order,
+            -- page by page; only the lists that name them have to be sorted.
             -- What another participant did is left out before the limit, so that no short page
             -- tells of it.
             (
