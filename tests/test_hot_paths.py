@@ -17,6 +17,7 @@ from asyncpg.connection import LoggedQuery
 from sqlalchemy import event
 
 from app.core import clock
+from app.core.database import Query
 from app.domain.roles import StaffRole
 from app.runtime import Runtime
 from app.security.principal import Reach
@@ -184,3 +185,48 @@ def message() -> dict[str, str]:
 
 def once() -> dict[str, str]:
     return {"Idempotency-Key": str(uuid4())}
+
+
+HOT: Final = {
+    "a record": participants._one(Reach.CARE_TEAM),  # noqa: SLF001  # no route shows its plan
+    "a page of participants": participants._page(Reach.CARE_TEAM),  # noqa: SLF001  # as above
+    "a page of the supervised": participants._page(Reach.SUPERVISEES),  # noqa: SLF001  # as above
+}
+_SCANS: Final = {"Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
+
+
+@pytest.mark.parametrize("query", HOT.values(), ids=HOT)
+async def test_authz_25_a_hot_query_finds_its_tenant_by_an_index(
+    runtime: Runtime, make: Make, query: Query
+) -> None:
+    """Costs must not grow with other organizations, so the policy's condition leads the index."""
+    async with runtime.connections.lane() as lane:
+        await lane.connection.execute("select enter_organization($1)", make.organization_id)
+        # A table of a few rows would be read as a whole, whatever indexes it has.
+        await lane.connection.execute("set local enable_seqscan = off")
+        await lane.connection.execute("set local enable_bitmapscan = off")
+        values = {
+            "id": uuid4(),
+            "me": uuid4(),
+            "now": clock.now(),
+            "after": UUID(int=0),
+            "limit": 26,
+        }
+        explained = await lane.connection.fetchval(
+            f"explain (format json) {query.sql}", *query.arguments(values)
+        )
+
+    scans = [node for node in nodes(explained[0]["Plan"]) if is_of_a_tenant(node)]
+    assert scans
+    for scan in scans:
+        assert "organization_id" in scan.get("Index Cond", ""), scan
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from nodes(inner)
+
+
+def is_of_a_tenant(node: dict[str, Any]) -> bool:
+    return node["Node Type"] in _SCANS and "Relation Name" in node

@@ -195,7 +195,7 @@ def test_sentences_show_the_bounds_of_the_schema_and_nothing_else() -> None:
 class UniqueViolation(asyncpg.UniqueViolationError):
     """One with a constraint's name, as the server sends it."""
 
-    constraint_name = "booking_participant_excl"
+    constraint_name = "kiln_booking_excl"
 
 
 def wrapped(driver: BaseException, *, invalidated: bool = False) -> DBAPIError:
@@ -285,9 +285,9 @@ def test_another_exception_is_no_database_error() -> None:
 
 @pytest.fixture
 def named_constraint() -> Iterator[None]:
-    constraint_problem("booking_participant_excl", KilnCold)
+    constraint_problem("kiln_booking_excl", KilnCold)
     yield
-    problems.database._constraints.pop("booking_participant_excl")  # noqa: SLF001  # it is the process's
+    problems.database._constraints.pop("kiln_booking_excl")  # noqa: SLF001  # it is the process's
 
 
 @pytest.mark.usefixtures("named_constraint")
@@ -299,9 +299,9 @@ def test_a_constraint_with_a_meaning_is_answered_with_it() -> None:
 
 @pytest.mark.usefixtures("named_constraint")
 def test_a_constraint_has_one_meaning() -> None:
-    constraint_problem("booking_participant_excl", KilnCold)
+    constraint_problem("kiln_booking_excl", KilnCold)
     with pytest.raises(ValueError, match="already means kiln-cold"):
-        constraint_problem("booking_participant_excl", Conflict)
+        constraint_problem("kiln_booking_excl", Conflict)
 
 
 @pytest.mark.parametrize("state", ["23503", "23514", "22001", "42501"])

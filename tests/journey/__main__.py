@@ -17,6 +17,8 @@ from tests.journey.walk import walk
 
 def main() -> int:
     """Walk over the database that the environment names."""
+    # Also where whoever started us ignores Ctrl-C, as a shell does for what it sends behind.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     url = os.environ.get("STEPWELL_TEST_DATABASE_URL")
     major = int(os.environ.get("STEPWELL_TEST_MAJOR", "18"))
