@@ -291,6 +291,20 @@ async def test_rel_14_connections_that_died_between_requests_fail_nobody(
     assert [answer.status_code for answer in answers] == [HTTPStatus.OK] * 8
 
 
+@pytest.mark.parametrize("path", ["/v1/participants", "/v1/programs", "/v1/me"])
+async def test_rel_14_one_caller_after_another_meets_no_dead_connection(
+    own: Runtime, make: Make, watcher: Watcher, path: str
+) -> None:
+    clinician = await make.staff()
+    await asyncio.gather(*(clinician.get(path) for _ in range(8)))
+
+    assert await watcher.terminate(POOL) > 1
+    answers = [await clinician.get(path) for _ in range(8)]
+
+    assert [answer.status_code for answer in answers] == [HTTPStatus.OK] * 8
+    assert own.connections.engine.pool.checkedout() == 0  # type: ignore[attr-defined]  # of the pool that is configured
+
+
 async def test_rel_14_connections_that_die_during_requests_give_503_and_the_pool_recovers(
     own: Runtime, make: Make, watcher: Watcher
 ) -> None:

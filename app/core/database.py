@@ -15,10 +15,11 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy import ExceptionContext, Integer, Select, bindparam, event, literal_column, select
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, UOWTransaction
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.util import greenlet_spawn
 
@@ -145,6 +146,7 @@ class Connections:
             },
         )
         event.listen(self.engine.sync_engine, "handle_error", _hang_up)
+        event.listen(self.engine.sync_engine, "checkout", _replace_the_dead)
         self.sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 
     async def begin_command(self) -> "CommandTransaction":
@@ -310,6 +312,17 @@ def _hang_up(context: ExceptionContext) -> None:
         cast("asyncpg.Connection", context.connection.connection.driver_connection).terminate()
         context.is_disconnect = True
         context.invalidate_pool_on_disconnect = False
+
+
+def _replace_the_dead(
+    connection: DBAPIConnection, _record: ConnectionPoolEntry, _proxy: PoolProxiedConnection
+) -> None:
+    """A connection that is known to have died in the pool is replaced before anybody asks it.
+
+    Without this, who meets a dead one and tries again may meet the next, when all died together.
+    """
+    if cast("asyncpg.Connection", connection.driver_connection).is_closed():
+        raise DisconnectionError
 
 
 @event.listens_for(Session, "before_flush")
