@@ -206,7 +206,7 @@ async def _lease(db: AsyncSession) -> UUID | None:
         )
         .order_by(Notification.created_at)
         .limit(1)
-        .with_for_update(of=Notification, skip_locked=True)
+        .with_for_update(of=Notification, skip_locked=True, key_share=True)
     )
     if waiting is None:
         return None

@@ -86,7 +86,7 @@ async def give_positions(db: AsyncSession) -> int:
 
 
 async def _locked_head(db: AsyncSession) -> int:
-    query = select(EventHead.position).with_for_update()
+    query = select(EventHead.position).with_for_update(key_share=True)
     head = await db.scalar(query)
     if head is None:
         await db.execute(

@@ -162,7 +162,9 @@ def _wanted(auth_session: str, description: str) -> OAuthError:
 
 async def _open_session(db: AsyncSession, digest: bytes) -> AuthorizationSession:
     session = await db.scalar(
-        select(AuthorizationSession).where(AuthorizationSession.digest == digest).with_for_update()
+        select(AuthorizationSession)
+        .where(AuthorizationSession.digest == digest)
+        .with_for_update(key_share=True)
     )
     if session is None or session.expires_at <= clock.wall():
         raise _over()
@@ -334,7 +336,7 @@ async def _exchange(db: AsyncSession, visitor: Visitor, request: CodeGrant) -> T
     code = await db.scalar(
         select(AuthorizationCode)
         .where(AuthorizationCode.digest == secrets.digest(request.code))
-        .with_for_update()
+        .with_for_update(key_share=True)
     )
     if code is None:
         return None

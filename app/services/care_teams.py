@@ -121,7 +121,7 @@ async def leave_care_team(
             CareTeamMember.participant_id == participant_id,
             CareTeamMember.ended_at.is_(None),
         )
-        .with_for_update()
+        .with_for_update(key_share=True)
     )
     if member is None:
         raise NotFound
@@ -146,7 +146,7 @@ async def check_nobody_is_left(
             select(Participant.id)
             .where(Participant.id.in_(concerned), _is_in_treatment())
             .order_by(Participant.id)
-            .with_for_update()
+            .with_for_update(key_share=True)
         )
     ).all()
     others = await db.scalars(

@@ -139,7 +139,7 @@ async def discharge(
             Enrollment.id == enrollment_id,
             participants_visible_to(principal, Enrollment.participant_id),
         )
-        .with_for_update()
+        .with_for_update(key_share=True)
     )
     if enrollment is None:
         raise NotFound

@@ -149,7 +149,9 @@ async def _account_of(db: AsyncSession, participant: Participant) -> Account:
     if participant.account_id is not None:
         return (
             await db.scalars(
-                select(Account).where(Account.id == participant.account_id).with_for_update()
+                select(Account)
+                .where(Account.id == participant.account_id)
+                .with_for_update(key_share=True)
             )
         ).one()
     if participant.email is None:
@@ -179,7 +181,7 @@ async def _open_invitation(db: AsyncSession, digest: bytes) -> _Invited:
                 Invitation.expires_at > clock.wall(),
                 Account.state == AccountState.INVITED,
             )
-            .with_for_update()
+            .with_for_update(key_share=True)
         )
     ).one_or_none()
     if row is None:

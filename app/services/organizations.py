@@ -69,7 +69,7 @@ async def found_organization(visitor: Visitor, request: OrganizationCreate) -> O
 async def get_organization(db: AsyncSession, *, lock: bool = False) -> Organization:
     """The one organization of this transaction."""
     query = select(Organization)
-    return (await db.scalars(query.with_for_update() if lock else query)).one()
+    return (await db.scalars(query.with_for_update(key_share=True) if lock else query)).one()
 
 
 async def read_organization(db: AsyncSession) -> OrganizationRead:

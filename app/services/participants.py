@@ -121,7 +121,7 @@ async def get_participant(
         Participant.id == participant_id, participants_visible_to(principal, Participant.id)
     )
     if lock:
-        query = query.with_for_update()
+        query = query.with_for_update(key_share=True)
     participant = await db.scalar(query)
     if participant is None:
         raise NotFound

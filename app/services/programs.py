@@ -47,7 +47,9 @@ async def update_program(
     db: AsyncSession, _: Principal, program_id: UUID, request: ProgramUpdate, version: int
 ) -> Program:
     """Change what is given. Raises NotFound or PreconditionFailed."""
-    program = await db.scalar(select(Program).where(Program.id == program_id).with_for_update())
+    program = await db.scalar(
+        select(Program).where(Program.id == program_id).with_for_update(key_share=True)
+    )
     if program is None:
         raise NotFound
     if program.version != version:

@@ -114,7 +114,7 @@ async def _locked_sign_in(db: AsyncSession, digest: bytes) -> SignIn | None:
         select(SignIn)
         .join(RefreshToken, RefreshToken.sign_in_id == SignIn.id)
         .where(RefreshToken.digest == digest, sign_ins.is_live(clock.wall()))
-        .with_for_update(of=SignIn)
+        .with_for_update(of=SignIn, key_share=True)
     )
     sign_in: SignIn | None = await db.scalar(query)
     return sign_in

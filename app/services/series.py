@@ -97,7 +97,7 @@ async def get_series(
         Series.id == series_id, groups_visible_to(principal, Series.group_id)
     )
     if lock:
-        query = query.with_for_update().execution_options(populate_existing=True)
+        query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
     series = await db.scalar(query)
     if series is None:
         raise NotFound
@@ -149,7 +149,7 @@ async def extend(db: AsyncSession, series_id: UUID) -> int:
     series = await db.scalar(
         select(Series)
         .where(Series.id == series_id, _is_behind(now))
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
     )
     if series is None:
         return 0

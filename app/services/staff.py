@@ -203,7 +203,7 @@ async def _get(
         .where(StaffMember.id == member_id)
     )
     if lock:
-        query = query.with_for_update()
+        query = query.with_for_update(key_share=True)
     row = (await db.execute(query)).one_or_none()
     if row is None:
         raise NotFound
@@ -221,7 +221,7 @@ async def _lock_with_administrators(db: AsyncSession, member_id: UUID) -> None:
         select(StaffMember.id)
         .where(or_(StaffMember.id == member_id, administrators))
         .order_by(StaffMember.id)
-        .with_for_update()
+        .with_for_update(key_share=True)
     )
 
 

@@ -136,6 +136,9 @@ async def _locked(
         .on_conflict_do_nothing()
     )
     rows = await db.scalars(
-        select(Throttle).where(Throttle.key.in_(keys)).order_by(Throttle.key).with_for_update()
+        select(Throttle)
+        .where(Throttle.key.in_(keys))
+        .order_by(Throttle.key)
+        .with_for_update(key_share=True)
     )
     return {row.key: row for row in rows}

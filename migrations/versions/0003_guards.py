@@ -210,7 +210,7 @@ def _refuse_double_booking() -> None:
             -- The group's row is locked, so that two people cannot share its last place.
             select capacity into room_for from care_group
             where organization_id = new.organization_id and id = new.group_id
-            for update;
+            for no key update;
             if (
                 select count(*) from group_member m
                 where m.organization_id = new.organization_id and m.group_id = new.group_id
@@ -313,7 +313,7 @@ def _tell_who_listens() -> None:
         begin
             -- The room's row lock is what makes the sequence free of gaps.
             select * into the_room from room where id = p_room
-                and organization_id = stepwell.organization_id() for update;
+                and organization_id = stepwell.organization_id() for no key update;
             if not found then
                 outcome := 'unknown_room';
                 return;
@@ -444,7 +444,7 @@ def _open_requests() -> None:
         create function open_known_request(
             p_organization uuid, p_sign_in uuid, p_version integer, p_now timestamptz,
             p_request text, p_source text, p_known text
-        ) returns void
+        ) returns boolean
         language plpgsql
         as $$
         begin
@@ -456,6 +456,7 @@ def _open_requests() -> None:
             ) is distinct from p_known then
                 raise exception 'the caller is not known any more' using errcode = 'SW001';
             end if;
+            return true;
         end
         $$
         """

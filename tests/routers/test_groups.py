@@ -263,7 +263,7 @@ async def test_who_leaves_at_the_moment_of_admission_stays_outside(
             ended = asyncio.create_task(coordinator.post(ending))
             await watcher.until_blocked("%care_group%")
             job = asyncio.create_task(admitted(make, at=tomorrow))
-            await watcher.until_blocked("%for update%", count=2)
+            await watcher.until_blocked("%for no key update%", count=2)
         assert (await ended).status_code == HTTPStatus.NO_CONTENT
         assert await job == 0
 

@@ -62,7 +62,7 @@ async def _overdue(db: AsyncSession, now: datetime) -> Sequence[Alert]:
         .where(Alert.state == AlertState.OPEN, or_(*is_due))
         .order_by(Alert.acknowledge_by, Alert.id)
         .limit(_BATCH)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
     )
     return (await db.scalars(query)).all()
 

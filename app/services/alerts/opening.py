@@ -55,7 +55,7 @@ async def open_alert(db: AsyncSession, concern: Concern) -> Alert:
     everybody else.
     """
     running = await db.scalar(
-        _of(concern).where(Alert.state.in_(CLOCK_RUNS)).with_for_update(of=Alert)
+        _of(concern).where(Alert.state.in_(CLOCK_RUNS)).with_for_update(of=Alert, key_share=True)
     )
     if running is None:
         return await _open(db, concern)

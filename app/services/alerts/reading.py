@@ -149,7 +149,7 @@ async def get_alert(
         Alert.id == alert_id, participants_visible_to(principal, Alert.participant_id)
     )
     if lock:
-        query = query.with_for_update()
+        query = query.with_for_update(key_share=True)
     alert = await db.scalar(query)
     if alert is None:
         raise NotFound

@@ -125,7 +125,7 @@ async def get_assessment(
         participants_visible_to(principal, Assessment.participant_id),
     )
     if lock:
-        query = query.with_for_update()
+        query = query.with_for_update(key_share=True)
     assessment = await db.scalar(query)
     if assessment is None:
         raise NotFound

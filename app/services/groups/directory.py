@@ -81,7 +81,7 @@ async def get_group(
     """
     query = select(Group).where(Group.id == group_id, groups_visible_to(principal, Group.id))
     if lock:
-        query = query.with_for_update().execution_options(populate_existing=True)
+        query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
     group = await db.scalar(query)
     if group is None:
         raise NotFound
@@ -90,7 +90,7 @@ async def get_group(
 
 async def hold(db: AsyncSession, group_id: UUID) -> None:
     """Hold a group's lock: its roster and its sessions stay as they are until the commit."""
-    await db.execute(select(Group.id).where(Group.id == group_id).with_for_update())
+    await db.execute(select(Group.id).where(Group.id == group_id).with_for_update(key_share=True))
 
 
 async def group_room(db: AsyncSession, group_id: UUID) -> UUID:

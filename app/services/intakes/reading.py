@@ -119,7 +119,7 @@ async def lock_intake(db: AsyncSession, principal: Principal, intake_id: UUID) -
     intake = await db.scalar(
         select(Intake)
         .where(Intake.id == intake_id, participants_visible_to(principal, Intake.participant_id))
-        .with_for_update()
+        .with_for_update(key_share=True)
     )
     if intake is None:
         raise NotFound

@@ -219,7 +219,7 @@ async def _locked(db: AsyncSession, room_id: UUID) -> Room:
     room = await db.scalar(
         select(Room)
         .where(Room.id == room_id)
-        .with_for_update()
+        .with_for_update(key_share=True)
         .execution_options(populate_existing=True)
     )
     if room is None:
