@@ -213,6 +213,7 @@ async def join_session(db: AsyncSession, principal: Principal, session_id: UUID)
         if now < opens_at:
             raise SessionNotOpen(opens_at=opens_at)
         raise SessionOver(closed_at=session.ends_at)
+    await _hold_place(db, principal, session.id)
     room = await membership.open_session_room(
         db,
         session.id,
@@ -291,6 +292,28 @@ def _columns(*, is_staff: bool) -> Select[*tuple[object, ...]]:
     """A session's own columns; a participant who looks at theirs is named in the audit row."""
     whose = null() if is_staff else COMPILED.me
     return select(*Session.__table__.columns, cast(whose, Uuid).label("participant_id"))
+
+
+async def _hold_place(db: AsyncSession, principal: Principal, session_id: UUID) -> None:
+    """Keep the caller's own place as it is until they are in the room.
+
+    Whoever takes it away at this moment waits, and then finds them there; or they are too late.
+    Raises NotFound for who has no place any more.
+    """
+    if principal.is_staff:
+        place = select(SessionStaff.id).where(
+            SessionStaff.session_id == session_id,
+            SessionStaff.staff_member_id == principal.staff_member_id,
+            SessionStaff.state == PlaceState.BOOKED,
+        )
+    else:
+        place = select(Booking.id).where(
+            Booking.session_id == session_id,
+            Booking.participant_id == principal.participant_id,
+            Booking.state == PlaceState.BOOKED,
+        )
+    if await db.scalar(place.with_for_update(read=True)) is None:
+        raise NotFound
 
 
 async def _enter(db: AsyncSession, principal: Principal, session: Session, room_id: UUID) -> None:

@@ -10,7 +10,9 @@ from sqlalchemy import select
 
 from app.core.embedded import EmbeddedServer
 from app.domain.roles import StaffRole
-from app.models.rooms import RoomMember
+from app.models.groups import GroupFacilitator
+from app.models.rooms import Room, RoomMember
+from app.services import groups
 from app.services.rooms import membership
 from app.settings import Settings
 from tests.factories import Make, problem_of
@@ -213,12 +215,70 @@ async def test_who_is_being_put_out_at_this_moment_does_not_come_back_by_the_doo
         async with make.transaction() as db:
             await membership.dismiss(db, room_id, account_id, removed_by=evening.leader.account_id)
             back = asyncio.create_task(evening.jordan.post(f"{evening.first}/join"))
-            await watcher.until_blocked("%from room%for update%")
+            await watcher.until_blocked("%from room%for no key update%")
         answer = await back
 
     assert problem_of(answer) == "removed-from-session"
     (gone,) = await occupants(make, str(room_id))
     assert gone.left_at is not None
+
+
+async def test_who_leaves_the_group_while_they_enter_does_not_stay_in_the_room(
+    make: Make, evening: Evening, server: EmbeddedServer
+) -> None:
+    """Their place was found; then the door waits, and somebody takes the place away."""
+    await set_clock(make, evening.starts_at)
+    room_id = (await evening.leader.post(f"{evening.first}/join")).json()["room_id"]
+    ending = f"/v1/groups/{evening.group['id']}/members/{evening.member['id']}/end"
+
+    async with watch(server) as watcher:
+        async with make.transaction() as db:
+            await db.execute(select(Room.id).where(Room.id == UUID(room_id)).with_for_update())
+            entering = asyncio.create_task(evening.jordan.post(f"{evening.first}/join"))
+            await watcher.until_blocked("%from room%")
+            leaving = asyncio.create_task(evening.coordinator.post(ending))
+            await watcher.until_blocked("%update booking%")
+        assert (await entering).status_code == HTTPStatus.OK
+        assert (await leaving).status_code == HTTPStatus.NO_CONTENT
+
+    *_, jordan = await occupants(make, room_id)
+    assert (jordan.account_id, jordan.left_at is not None) == (evening.jordan.account_id, True)
+
+
+async def test_whose_leading_ends_while_they_enter_does_not_stay_in_the_room(
+    make: Make, evening: Evening, server: EmbeddedServer
+) -> None:
+    await set_clock(make, evening.starts_at)
+    room_id = (await evening.jordan.post(f"{evening.first}/join")).json()["room_id"]
+    async with make.transaction() as db:
+        facilitator_id = (await db.scalars(select(GroupFacilitator.id))).one()
+    ending = f"/v1/groups/{evening.group['id']}/facilitators/{facilitator_id}/end"
+
+    async with watch(server) as watcher:
+        async with make.transaction() as db:
+            await db.execute(select(Room.id).where(Room.id == UUID(room_id)).with_for_update())
+            entering = asyncio.create_task(evening.leader.post(f"{evening.first}/join"))
+            await watcher.until_blocked("%from room%")
+            leaving = asyncio.create_task(evening.coordinator.post(ending))
+            await watcher.until_blocked("%update session_staff%")
+        assert (await entering).status_code == HTTPStatus.OK
+        assert (await leaving).status_code == HTTPStatus.NO_CONTENT
+
+    *_, leader = await occupants(make, room_id)
+    assert (leader.account_id, leader.left_at is not None) == (evening.leader.account_id, True)
+
+
+async def test_whoever_holds_a_group_keeps_nobody_from_its_rooms(
+    make: Make, evening: Evening
+) -> None:
+    """The room refers to the group; were that to wait, the two would wait for each other."""
+    await set_clock(make, evening.starts_at)
+
+    async with make.transaction() as db:
+        await groups.hold(db, UUID(evening.group["id"]))
+        door = await evening.jordan.post(f"{evening.first}/join")
+
+    assert door.status_code == HTTPStatus.OK
 
 
 async def test_cancelling_gives_every_place_back_and_stays_visible(
