@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from app.webhooks.payload import VERIFICATION, Happening, body_of
+from app.webhooks.payload import TEST, VERIFICATION, Happening, body_of
 from app.webhooks.signing import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER
 
 Json = dict[str, Any]
@@ -14,7 +14,7 @@ Json = dict[str, Any]
 TAG: Final = "webhooks"
 
 # Everything that is sent, by its subject; a test looks for it in the code. Of what happens to the
-# endpoints themselves only the question whether they are there is sent.
+# endpoints themselves only the question whether they are there is sent, and what they ask for.
 FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "account": ("activated", "password_changed"),
     "alert": (
@@ -31,7 +31,7 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "booking": ("created", "canceled"),
     "care_team": ("joined", "left"),
     "clock": ("moved",),
-    "endpoint": ("verification",),
+    "endpoint": ("verification", "tested"),
     "enrollment": ("started", "ended"),
     "group": (
         "created",
@@ -201,7 +201,8 @@ def _examples(subject: str, types: list[str]) -> Json:
     if VERIFICATION in types:
         summary = "Are you the receiver? Answer 200 with the nonce in the body."
         return {
-            "asked": {"summary": summary, "value": _example(subject, VERIFICATION, nonce=_NONCE)}
+            "asked": {"summary": summary, "value": _example(subject, VERIFICATION, nonce=_NONCE)},
+            "tested": {"summary": "Somebody tries it out.", "value": _example(subject, TEST)},
         }
     return {"happened": {"summary": "It happened.", "value": _example(subject, types[0])}}
 

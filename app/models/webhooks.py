@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum, unique
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, Index, Text, text
@@ -47,6 +48,10 @@ class DeliveryState(StrEnum):
     DELIVERED = "delivered"
     DEAD = "dead"
     CANCELED = "canceled"
+
+
+WITHHELD: Final = "withheld"
+"""Why a delivery was canceled that the law does not let out (WH-15)."""
 
 
 class WebhookDelivery(Tenant, Base):

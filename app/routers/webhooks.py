@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Query, Request, Response
 
 from app.core.problems import (
     InvalidCursor,
@@ -13,6 +13,7 @@ from app.core.problems import (
     PreconditionRequired,
     problems,
 )
+from app.models.webhooks import DeliveryState
 from app.routers.pages import PageQuery, page_of
 from app.routers.route import IfMatch, expected_version, router, tagged
 from app.schemas.webhooks import (
@@ -21,6 +22,8 @@ from app.schemas.webhooks import (
     WebhookDeliveryRead,
     WebhookPage,
     WebhookRead,
+    WebhookReplayCreate,
+    WebhookReplayRead,
     WebhookSecretRead,
     WebhookUpdate,
 )
@@ -127,13 +130,44 @@ async def enable_webhook(
     return tagged(response, await webhooks.enable_webhook(db, webhook_id))
 
 
+@routes.post(
+    "/{webhook_id}/test",
+    status_code=HTTPStatus.CREATED,
+    responses=problems(NotFound, webhooks.WebhookDisabled, webhooks.WebhookNotActive),
+)
+async def send_test_webhook(
+    webhook_id: UUID, db: Database, _: WebhookManager
+) -> WebhookDeliveryRead:
+    """Send `endpoint.tested` to a receiver. The list of deliveries says what came of it."""
+    return await webhooks.send_test_event(db, webhook_id)
+
+
 @routes.get("/{webhook_id}/deliveries", responses=problems(NotFound, InvalidCursor))
 async def list_webhook_deliveries(
-    webhook_id: UUID, page: PageQuery, db: Database, _: WebhookManager
+    webhook_id: UUID,
+    page: PageQuery,
+    db: Database,
+    _: WebhookManager,
+    state: Annotated[
+        DeliveryState | None, Query(description="Only those that stand so, such as `dead`.")
+    ] = None,
 ) -> WebhookDeliveryPage:
-    """List what was and is on its way to a receiver, with every attempt."""
-    found = await webhooks.list_deliveries(db, webhook_id, after=page.after_id(), limit=page.limit)
+    """List what was and is on its way to a receiver, with every attempt, for thirty days."""
+    found = await webhooks.list_deliveries(
+        db, webhook_id, after=page.after_id(), limit=page.limit, state=state
+    )
     return page_of(WebhookDeliveryPage, page, found)
+
+
+@routes.post("/{webhook_id}/replays", responses=problems(NotFound, webhooks.WebhookDisabled))
+async def replay_webhook_deliveries(
+    webhook_id: UUID, body: WebhookReplayCreate, db: Database, _: WebhookManager
+) -> WebhookReplayRead:
+    """Send again what was given up or canceled in a range of time, the oldest first.
+
+    Each keeps its `webhook-id`. At most 1000 go at once: repeat the request while `has_more`.
+    """
+    return await webhooks.replay_deliveries(db, webhook_id, since=body.since, until=body.until)
 
 
 @routes.post(

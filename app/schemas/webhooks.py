@@ -153,3 +153,29 @@ class WebhookDeliveryRead(ReadSchema):
 
 class WebhookDeliveryPage(Page[WebhookDeliveryRead]):
     """A page of deliveries."""
+
+
+class WebhookReplayCreate(Schema):
+    """A time in which a receiver lost what it was sent: by the birth of the deliveries."""
+
+    since: Annotated[Instant, Field(description="What was put on its way then or later.")]
+    until: Annotated[
+        Instant | None, Field(description="Leave out what was put on its way then or later.")
+    ] = None
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"since": "2026-03-02T17:00:00Z", "until": "2026-03-02T19:30:00Z"}]
+        }
+    )
+
+
+class WebhookReplayRead(ReadSchema):
+    """How much of it is under way again."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"replayed": 12, "has_more": False}]})
+
+    replayed: Annotated[int, Field(description="How many deliveries are sent again.")]
+    has_more: Annotated[
+        bool, Field(description="Whether the range holds more: ask again for the rest.")
+    ]

@@ -9,12 +9,12 @@ clock says.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from pydantic import MISSING
-from sqlalchemy import select
+from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import events
@@ -24,13 +24,20 @@ from app.core.problems import Conflict, FieldError, Invalid, NotFound, Precondit
 from app.models.audit import AuditAction
 from app.models.events import Event
 from app.models.organizations import KeyPurpose
-from app.models.webhooks import DeliveryState, EndpointState, WebhookDelivery, WebhookEndpoint
+from app.models.webhooks import (
+    WITHHELD,
+    DeliveryState,
+    EndpointState,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 from app.models.webhooks import WebhookAttempt as AttemptRow
 from app.schemas.webhooks import (
     WebhookAttemptRead,
     WebhookCreate,
     WebhookDeliveryRead,
     WebhookRead,
+    WebhookReplayRead,
     WebhookSecretRead,
     WebhookUpdate,
 )
@@ -38,7 +45,7 @@ from app.security import audit, seals
 from app.security.permissions import Permission
 from app.security.principal import Principal
 from app.webhooks import endpoints
-from app.webhooks.payload import VERIFICATION
+from app.webhooks.payload import TEST, VERIFICATION
 from app.webhooks.signing import WebhookSecret
 from app.webhooks.urls import BadUrl, parse_url
 
@@ -47,6 +54,10 @@ OVERLAP: Final = timedelta(hours=24)
 """How long a replaced secret goes on signing next to the new one (WH-04)."""
 
 MOST_ENDPOINTS: Final = 50
+MOST_REPLAYED: Final = 1_000
+"""How many deliveries one request sends again; whoever has more asks again."""
+
+_FAILED: Final = (DeliveryState.DEAD, DeliveryState.CANCELED)
 
 
 class BadWebhookUrl(Invalid):
@@ -65,6 +76,12 @@ class WebhookDisabled(Conflict):
     """The endpoint is out of service: enable it first."""
 
     slug, title = "webhook-disabled", "The webhook endpoint is disabled"
+
+
+class WebhookNotActive(Conflict):
+    """The endpoint has not proven that it listens: it is sent nothing but the question."""
+
+    slug, title = "webhook-not-active", "The webhook endpoint is not active"
 
 
 class DeliveryUnderWay(Conflict):
@@ -189,20 +206,41 @@ async def enable_webhook(db: AsyncSession, endpoint_id: UUID) -> WebhookRead:
     return WebhookRead.model_validate(endpoint)
 
 
+async def send_test_event(db: AsyncSession, endpoint_id: UUID) -> WebhookDeliveryRead:
+    """Send an endpoint something about itself, whatever it listens for (WH-11).
+
+    Raises NotFound, WebhookDisabled or WebhookNotActive.
+    """
+    endpoint = await _get(db, endpoint_id, lock=True)
+    if endpoint.state is EndpointState.DISABLED:
+        raise WebhookDisabled
+    if endpoint.state is EndpointState.PENDING:
+        raise WebhookNotActive
+    delivery = await _send(db, endpoint, TEST)
+    await _audit(db, endpoint, AuditAction.EXECUTE)
+    return _delivery(delivery, TEST, [])
+
+
 async def list_deliveries(
-    db: AsyncSession, endpoint_id: UUID, *, after: UUID, limit: int
+    db: AsyncSession,
+    endpoint_id: UUID,
+    *,
+    after: UUID,
+    limit: int,
+    state: DeliveryState | None = None,
 ) -> Sequence[WebhookDeliveryRead]:
     """What was and is on its way to an endpoint, with every attempt. Raises NotFound."""
     await _get(db, endpoint_id)
-    rows = (
-        await db.execute(
-            select(WebhookDelivery, Event.type)
-            .join(Event, Event.id == WebhookDelivery.event_id)
-            .where(WebhookDelivery.endpoint_id == endpoint_id, WebhookDelivery.id > after)
-            .order_by(WebhookDelivery.id)
-            .limit(limit + 1)
-        )
-    ).all()
+    query = (
+        select(WebhookDelivery, Event.type)
+        .join(Event, Event.id == WebhookDelivery.event_id)
+        .where(WebhookDelivery.endpoint_id == endpoint_id, WebhookDelivery.id > after)
+        .order_by(WebhookDelivery.id)
+        .limit(limit + 1)
+    )
+    if state is not None:
+        query = query.where(WebhookDelivery.state == state)
+    rows = (await db.execute(query)).all()
     attempts = await _attempts(db, (delivery.id for delivery, _ in rows))
     return [_delivery(delivery, type_, attempts[delivery.id]) for delivery, type_ in rows]
 
@@ -238,6 +276,54 @@ async def replay_delivery(
     return _delivery(delivery, type_, attempts[delivery.id])
 
 
+async def replay_deliveries(
+    db: AsyncSession, endpoint_id: UUID, *, since: datetime, until: datetime | None
+) -> WebhookReplayRead:
+    """Send again what was given up or canceled in a range, under the ids that it had (WH-11).
+
+    The oldest go first. What the law withheld stays withheld, and a question for proof is asked
+    by enabling the endpoint. Raises NotFound or WebhookDisabled.
+    """
+    endpoint = await _get(db, endpoint_id, lock=True)
+    if endpoint.state is EndpointState.DISABLED:
+        raise WebhookDisabled
+    query = (
+        select(WebhookDelivery.id)
+        .join(Event, Event.id == WebhookDelivery.event_id)
+        .where(
+            WebhookDelivery.endpoint_id == endpoint_id,
+            WebhookDelivery.state.in_(_FAILED),
+            or_(
+                WebhookDelivery.last_failure.is_(None),
+                WebhookDelivery.last_failure != WITHHELD,
+            ),
+            WebhookDelivery.created_at >= since,
+            Event.type != VERIFICATION,
+        )
+        .order_by(WebhookDelivery.created_at, WebhookDelivery.id)
+        .limit(MOST_REPLAYED + 1)
+        .with_for_update(of=WebhookDelivery)
+    )
+    if until is not None:
+        query = query.where(WebhookDelivery.created_at < until)
+    found = (await db.scalars(query)).all()
+    chosen = found[:MOST_REPLAYED]
+    await db.execute(
+        update(WebhookDelivery)
+        .where(WebhookDelivery.id.in_(chosen))
+        .values(state=DeliveryState.WAITING, next_attempt_at=clock.wall())
+        .execution_options(synchronize_session=False)
+    )
+    await audit.record(
+        db,
+        AuditAction.EXECUTE,
+        "webhook:replay",
+        "webhook_delivery",
+        count=len(chosen),
+    )
+    return WebhookReplayRead(replayed=len(chosen), has_more=len(found) > len(chosen))
+
+
 async def _get(db: AsyncSession, endpoint_id: UUID, *, lock: bool = False) -> WebhookEndpoint:
     query = select(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id)
     endpoint = await db.scalar(query.with_for_update() if lock else query)
@@ -255,18 +341,24 @@ def _check_url(url: str, *, allow_local: bool) -> None:
 
 async def _ask_for_proof(db: AsyncSession, endpoint: WebhookEndpoint) -> None:
     """Put the question on its way whose answer makes the endpoint active."""
-    event_id = await events.record(db, VERIFICATION, endpoint.id, version=endpoint.version)
+    await _send(db, endpoint, VERIFICATION)
+
+
+async def _send(db: AsyncSession, endpoint: WebhookEndpoint, type_: str) -> WebhookDelivery:
+    """Put an event about an endpoint on its way to that endpoint, which gets no others of them."""
+    event_id = await events.record(db, type_, endpoint.id, version=endpoint.version)
     now = clock.wall()
-    db.add(
-        WebhookDelivery(
-            id=new_id(),
-            endpoint_id=endpoint.id,
-            event_id=event_id,
-            next_attempt_at=now,
-            created_at=now,
-        )
+    delivery = WebhookDelivery(
+        id=new_id(),
+        endpoint_id=endpoint.id,
+        event_id=event_id,
+        state=DeliveryState.WAITING,
+        next_attempt_at=now,
+        created_at=now,
     )
+    db.add(delivery)
     await db.flush()
+    return delivery
 
 
 async def _attempts(

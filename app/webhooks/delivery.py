@@ -28,6 +28,7 @@ from app.models.audit import AuditAction, AuditOutcome
 from app.models.events import Event
 from app.models.participants import Participant
 from app.models.webhooks import (
+    WITHHELD,
     DeliveryState,
     EndpointState,
     WebhookAttempt,
@@ -330,7 +331,7 @@ async def _may_leave(db: AsyncSession, event: Event) -> bool:
 
 async def _withhold(db: AsyncSession, delivery: WebhookDelivery, event: Event) -> None:
     delivery.state, delivery.leased_until = DeliveryState.CANCELED, None
-    delivery.last_failure = "withheld"
+    delivery.last_failure = WITHHELD
     await audit.record(
         db,
         AuditAction.EXECUTE,

@@ -15,6 +15,7 @@ from uuid import UUID
 from app.core import clock
 
 VERIFICATION: Final = "endpoint.verification"
+TEST: Final = "endpoint.tested"
 _PERSONS: Final = frozenset({"participant", "account"})
 _RESOURCES: Final[Mapping[str, str]] = {
     "alert": "alerts",

@@ -16,7 +16,7 @@ from app.core.ids import new_id
 from app.domain.roles import CareTeamRole
 from app.models.participants import CareTeamMember
 from app.models.rooms import RoomMember
-from app.models.webhooks import DeliveryState, WebhookDelivery
+from app.models.webhooks import DeliveryState, EndpointState, WebhookDelivery, WebhookEndpoint
 from tests.contract.operations import Operation
 from tests.contract.people import Circle, slots_of
 from tests.factories import Person
@@ -170,6 +170,17 @@ async def _webhook(circle: Circle) -> str:
 async def _disabled_webhook(circle: Circle) -> str:
     webhook_id = await _webhook(circle)
     await _post(circle.clinic.administrator, f"/v1/webhooks/{webhook_id}/disable")
+    return webhook_id
+
+
+async def _active_webhook(circle: Circle) -> str:
+    webhook_id = await _webhook(circle)
+    async with circle.clinic.make.transaction() as db:
+        await db.execute(
+            update(WebhookEndpoint)
+            .where(WebhookEndpoint.id == UUID(webhook_id))
+            .values(state=EndpointState.ACTIVE)
+        )
     return webhook_id
 
 
@@ -380,6 +391,7 @@ MAKERS: Final[Mapping[str, Callable[[Circle], Awaitable[object]]]] = {
     "close_alert.alert_id": _alert_after("acknowledge", "assess", "disposition"),
     "webhook_id": _webhook,
     "enable_webhook.webhook_id": _disabled_webhook,
+    "send_test_webhook.webhook_id": _active_webhook,
     "delivery_id": _delivery,
     "key": _instrument,
     "accept_invitation.token": _invitation_token,

@@ -146,6 +146,10 @@ async def test_a_disabled_endpoint_is_sent_nothing_until_it_is_enabled(
     disabled = (await administrator.post(f"{path(endpoint)}/disable")).json()
     [canceled] = (await administrator.get(f"{path(endpoint)}/deliveries")).json()["items"]
     replay = await administrator.post(f"{path(endpoint)}/deliveries/{canceled['id']}/replay")
+    range_ = await administrator.post(
+        f"{path(endpoint)}/replays", json={"since": "2026-03-02T17:00:00Z"}
+    )
+    tested = await administrator.post(f"{path(endpoint)}/test")
     moved = await administrator.patch(
         path(endpoint),
         json={"url": "https://other.example.org/"},
@@ -156,7 +160,8 @@ async def test_a_disabled_endpoint_is_sent_nothing_until_it_is_enabled(
 
     assert (disabled["state"], disabled["disabled_because"]) == ("disabled", "by_administrator")
     assert (canceled["state"], canceled["next_attempt_at"]) == ("canceled", None)
-    assert problem_of(replay) == problem_of(moved) == "webhook-disabled"
+    refusals = [problem_of(answer) for answer in (replay, range_, tested, moved)]
+    assert refusals == ["webhook-disabled"] * 4
     assert (enabled["state"], enabled["disabled_because"]) == ("pending", None)
     assert [delivery["state"] for delivery in after] == ["canceled", "waiting"]
 
@@ -226,9 +231,11 @@ async def test_wh_11_another_organization_finds_nothing(
         await stranger.post(f"{path(endpoint)}/enable"),
         await stranger.get(f"{path(endpoint)}/deliveries"),
         await stranger.post(f"{path(endpoint)}/deliveries/{delivery['id']}/replay"),
+        await stranger.post(f"{path(endpoint)}/replays", json={"since": "2026-03-02T17:00:00Z"}),
+        await stranger.post(f"{path(endpoint)}/test"),
     ]
 
-    assert [answer.status_code for answer in answers] == [HTTPStatus.NOT_FOUND] * 7
+    assert [answer.status_code for answer in answers] == [HTTPStatus.NOT_FOUND] * 9
     assert (await stranger.get("/v1/webhooks")).json()["items"] == []
     await other.close()
 

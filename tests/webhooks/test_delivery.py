@@ -26,17 +26,24 @@ from app.main import create_app, make_runtime
 from app.models.accounts import Notification
 from app.models.organizations import Organization
 from app.models.participants import Participant
-from app.models.webhooks import WebhookDelivery, WebhookEndpoint
+from app.models.webhooks import (
+    WITHHELD,
+    DeliveryState,
+    EndpointState,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 from app.notifications import Template
 from app.runtime import Runtime
+from app.services import webhooks
 from app.settings import Settings
 from app.webhooks import delivery as delivering
 from app.webhooks import payload
 from app.webhooks.delivery import Courier
 from app.webhooks.signing import BadSignature, WebhookSecret, verify
 from app.webhooks.transport import Transport
-from tests.factories import Make, Person
-from tests.webhooks.receivers import Receiver, receiver, reply, says
+from tests.factories import Make, Person, problem_of
+from tests.webhooks.receivers import Receiver, receiver, reply, resets, says
 from tests.working import (
     body_of,
     courier,
@@ -711,6 +718,147 @@ async def test_wh_11_a_replay_keeps_its_id(
     first, second = map(headers_of, happenings(listening))
     assert first["webhook-id"] == second["webhook-id"]
     assert [a["status"] for a in (await endpoint.delivery())["attempts"]] == [204, 204]
+
+
+async def test_wh_11_what_failed_in_a_range_is_sent_again_the_oldest_first(
+    make: Make, place: Workplace, carrier: Courier, administrator: Person
+) -> None:
+    async with receiver(proves()) as listening:
+        endpoint = await register(administrator, listening.url)
+        await work(place, carrier)
+        born = [await failed(make, place, endpoint, day) for day in range(5)]
+        await happen(make)
+        await work(place, carrier)  # delivered, in the range: it stays as it is
+        sent = len(happenings(listening))
+        day_1, day_4 = (moment.isoformat() for _, moment in (born[1], born[4]))
+        answer = await administrator.post(
+            f"/v1/webhooks/{endpoint.id}/replays", json={"since": day_1, "until": day_4}
+        )
+        again = await administrator.post(
+            f"/v1/webhooks/{endpoint.id}/replays", json={"since": day_1, "until": day_4}
+        )
+        await work(place, carrier)
+
+    assert answer.json() == {"replayed": 3, "has_more": False}
+    assert again.json() == {"replayed": 0, "has_more": False}
+    ids = [headers_of(request)["webhook-id"] for request in happenings(listening)[sent:]]
+    assert sorted(ids) == sorted(f"msg_{event_id.hex}" for event_id, _ in born[1:4])
+    states = {one["event_id"]: one["state"] for one in await endpoint.deliveries()}
+    outside = [states[str(event_id)] for event_id, _ in (born[0], born[4])]
+    assert outside == ["dead", "dead"]
+
+
+async def failed(
+    make: Make, place: Workplace, endpoint: Endpoint, day: int
+) -> tuple[UUID, datetime]:
+    """An event whose delivery was given up, born so many days after the first of these."""
+    event_id, _ = await happen(make)
+    await sequencer.sequence(place)
+    born = clock.wall() + timedelta(days=day - 20)
+    async with make.transaction() as db:
+        await db.execute(
+            update(WebhookDelivery)
+            .where(
+                WebhookDelivery.endpoint_id == UUID(endpoint.id),
+                WebhookDelivery.event_id == event_id,
+            )
+            .values(state=DeliveryState.DEAD, created_at=born)
+        )
+    return event_id, born
+
+
+async def test_wh_11_a_range_that_is_too_long_goes_in_parts(
+    make: Make,
+    place: Workplace,
+    administrator: Person,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(webhooks, "MOST_REPLAYED", 2)
+    async with receiver(proves()) as listening:
+        endpoint = await registered_and_active(make, administrator, listening.url)
+        born = [await failed(make, place, endpoint, day) for day in range(3)]
+        parts = [
+            (
+                await administrator.post(
+                    f"/v1/webhooks/{endpoint.id}/replays", json={"since": born[0][1].isoformat()}
+                )
+            ).json()
+            for _ in range(2)
+        ]
+
+    assert parts == [{"replayed": 2, "has_more": True}, {"replayed": 1, "has_more": False}]
+
+
+async def test_wh_11_a_range_brings_back_what_was_canceled_and_nothing_that_is_withheld(
+    make: Make, place: Workplace, administrator: Person
+) -> None:
+    async with receiver(proves()) as listening:
+        endpoint = await registered_and_active(make, administrator, listening.url)
+        canceled, withheld = [(await failed(make, place, endpoint, 0))[0] for _ in range(2)]
+        async with make.transaction() as db:
+            for event_id, why in ((canceled, None), (withheld, WITHHELD)):
+                await db.execute(
+                    update(WebhookDelivery)
+                    .where(WebhookDelivery.event_id == event_id)
+                    .values(state=DeliveryState.CANCELED, last_failure=why)
+                )
+        answer = await administrator.post(
+            f"/v1/webhooks/{endpoint.id}/replays",
+            json={"since": (clock.wall() - timedelta(days=30)).isoformat()},
+        )
+
+    assert answer.json() == {"replayed": 1, "has_more": False}
+    states = {one["event_id"]: one["state"] for one in await endpoint.deliveries()}
+    assert states == {str(canceled): "waiting", str(withheld): "canceled"}
+    failures = await administrator.get(
+        f"/v1/webhooks/{endpoint.id}/deliveries", params={"state": "canceled"}
+    )
+    assert [one["event_id"] for one in failures.json()["items"]] == [str(withheld)]
+
+
+async def registered_and_active(make: Make, owner: Person, url: str) -> Endpoint:
+    """An endpoint whose proof nobody waited for."""
+    endpoint = await register(owner, url)
+    async with make.transaction() as db:
+        await db.execute(update(WebhookEndpoint).values(state=EndpointState.ACTIVE))
+        await db.execute(update(WebhookDelivery).values(state=DeliveryState.DELIVERED))
+    return endpoint
+
+
+async def test_wh_11_a_test_reaches_its_endpoint_alone_whatever_it_listens_for(
+    place: Workplace, carrier: Courier, administrator: Person
+) -> None:
+    async with receiver(proves()) as one, receiver(proves()) as other:
+        endpoint = await register(administrator, one.url, ["plan.signed"])
+        await register(administrator, other.url)
+        await work(place, carrier)
+        answer = await administrator.post(f"/v1/webhooks/{endpoint.id}/test")
+        await work(place, carrier)
+
+    assert answer.status_code == HTTPStatus.CREATED
+    [request] = happenings(one)
+    assert document_of(request)["type"] == "endpoint.tested"
+    assert document_of(request)["data"]["id"] == endpoint.id
+    assert happenings(other) == []
+    [delivery] = [d for d in await endpoint.deliveries() if d["id"] == answer.json()["id"]]
+    assert (delivery["state"], len(delivery["attempts"])) == ("delivered", 1)
+
+
+async def test_wh_12_an_endpoint_that_does_not_answer_stays_inactive_and_is_not_tested(
+    make: Make, place: Workplace, carrier: Courier, administrator: Person
+) -> None:
+    async with receiver(resets) as listening:
+        endpoint = await register(administrator, listening.url)
+        await happen(make)
+        await work(place, carrier)
+        with later(timedelta(seconds=10)):
+            await work(place, carrier)
+        test = await administrator.post(f"/v1/webhooks/{endpoint.id}/test")
+
+    assert (await endpoint.read())["state"] == "pending"
+    assert problem_of(test) == "webhook-not-active"
+    assert {document_of(one)["type"] for one in listening.requests} == {"endpoint.verification"}
+    assert len(listening.requests) == 2
 
 
 async def test_wh_13_the_url_is_checked_again_at_each_attempt(
