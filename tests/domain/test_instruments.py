@@ -15,8 +15,10 @@ from pydantic import TypeAdapter
 from app.domain.instruments import (
     AnswerValue,
     Facts,
+    Fault,
     InvalidDefinition,
     ItemType,
+    definition_schema,
     dump,
     holds,
     load,
@@ -115,22 +117,22 @@ Spoil = Callable[[Raw], object]
 SPOILED: Mapping[str, tuple[Spoil, str, str]] = {
     "unknown item in a score": (
         lambda raw: raw["scores"][0]["items"].append("q99"),
-        "scores.0.items",
+        "/scores/0/items/9",
         "unknown_item",
     ),
     "unscored item in a score": (
         lambda raw: raw["scores"][0]["items"].append("q10"),
-        "scores.0.items",
+        "/scores/0/items/9",
         "item_is_not_scored",
     ),
     "text in a score": (
         lambda raw: raw["items"][0].update(type="text", set=None),
-        "scores.0.items",
+        "/scores/0/items/0",
         "item_is_not_scored",
     ),
     "yes and no in a score of threes": (
         lambda raw: raw["items"][0].update(type="boolean", set=None),
-        "scores.0.range",
+        "/scores/0/range",
         "range_disagrees_with_items",
     ),
     "a blank that counts as an answer nobody can give": (
@@ -138,181 +140,328 @@ SPOILED: Mapping[str, tuple[Spoil, str, str]] = {
             raw["items"][0].update(type="integer", set=None, numeric={"min": 1, "max": 3}),
             raw["scores"][0]["missing"].update(policy="zero"),
         ),
-        "scores.0.missing.policy",
+        "/scores/0/missing/policy",
         "zero_is_no_answer",
     ),
     "gate on an unknown item": (
         lambda raw: raw["items"][0].update(
             gate={"kind": "hard", "code": "x", "passes_when": {"answered": "q99"}}
         ),
-        "items.0.gate.passes_when",
+        "/items/0/gate/passes_when",
         "unknown_item",
     ),
     "item twice in a score": (
         lambda raw: raw["scores"][0]["items"].append("q1"),
-        "scores.0.items",
+        "/scores/0/items/9",
         "duplicate_item",
     ),
     "gap between bands": (
         lambda raw: raw["scores"][0]["bands"][1].update(min=6),
-        "scores.0.bands.1",
+        "/scores/0/bands/1",
         "gap_between_bands",
     ),
     "overlapping bands": (
         lambda raw: raw["scores"][0]["bands"][1].update(min=4),
-        "scores.0.bands.1",
+        "/scores/0/bands/1",
         "overlapping_bands",
     ),
     "bands that end early": (
         lambda raw: raw["scores"][0]["bands"].pop(),
-        "scores.0.bands",
+        "/scores/0/bands",
         "bands_do_not_span_the_range",
     ),
     "band upside down": (
         lambda raw: raw["scores"][0]["bands"][0].update(max=-1),
-        "scores.0.bands.0",
+        "/scores/0/bands/0",
         "empty_band",
     ),
     "range that the items cannot reach": (
         lambda raw: raw["scores"][0].update(range=[0, 30]),
-        "scores.0.range",
+        "/scores/0/range",
         "range_disagrees_with_items",
     ),
     "LOINC code of an item with a wrong check digit": (
         lambda raw: raw["items"][0].update(loinc="44250-8"),
-        "items.0.loinc",
+        "/items/0/loinc",
         "invalid_loinc",
     ),
     "LOINC code of an answer with a wrong check digit": (
         lambda raw: raw["response_sets"]["freq4"][0].update(loinc="LA6568-3"),
-        "response_sets.freq4.0.loinc",
+        "/response_sets/freq4/0/loinc",
         "invalid_loinc",
     ),
     "LOINC codes without the notice": (
         lambda raw: raw["license"].update(notices=[]),
-        "license.notices",
+        "/license/notices",
         "loinc_notice_missing",
     ),
     "unknown response set": (
         lambda raw: raw["items"][0].update(set="freq5"),
-        "items.0.set",
+        "/items/0/set",
         "unknown_response_set",
     ),
     "the same option twice": (
         lambda raw: raw["response_sets"]["freq4"][1].update(value=0),
-        "response_sets.freq4",
+        "/response_sets/freq4/1/value",
         "duplicate_value",
     ),
-    "duplicate item": (lambda raw: raw["items"][1].update(id="q1"), "items", "duplicate_id"),
+    "duplicate item": (lambda raw: raw["items"][1].update(id="q1"), "/items/1/id", "duplicate_id"),
     "item named like a score": (
         lambda raw: raw["scores"][1].update(id="q10"),
-        "items",
+        "/scores/1/id",
         "duplicate_id",
     ),
-    "duplicate flag": (lambda raw: raw["flags"][1].update(id="si_any"), "flags", "duplicate_id"),
+    "duplicate flag": (
+        lambda raw: raw["flags"][1].update(id="si_any"),
+        "/flags/1/id",
+        "duplicate_id",
+    ),
     "flag on an unknown item": (
         lambda raw: raw["flags"][3].update(when={"item": "q99", "op": ">=", "value": 1}),
-        "flags.3.when",
+        "/flags/3/when",
         "unknown_item",
     ),
     "flag on an unknown score": (
         lambda raw: raw["flags"][3].update(when={"not": {"score": "t", "op": ">=", "value": 1}}),
-        "flags.3.when",
+        "/flags/3/when",
         "unknown_score",
     ),
     "flag on an unknown delta": (
         lambda raw: raw["flags"][4]["when"].update(delta="t"),
-        "flags.4.when",
+        "/flags/4/when",
         "unknown_item_or_score",
     ),
     "ordering of words": (
         lambda raw: raw["flags"][3].update(when={"item": "q1", "op": ">=", "value": "much"}),
-        "flags.3.when",
+        "/flags/3/when",
         "ordering_needs_a_number",
     ),
     "safety flag that waits for the total": (
         lambda raw: raw["flags"][3].update(kind="safety"),
-        "flags.3.when",
+        "/flags/3/when",
         "safety_flag_waits_for_a_score",
     ),
     "safety flag on an item that is not marked": (
         lambda raw: raw["items"][8].update(safety=False),
-        "flags.0.when",
+        "/flags/0/when",
         "safety_flag_needs_safety_items",
     ),
     "safety item that may be skipped": (
         lambda raw: raw["items"][8].update(required=False),
-        "items.8.required",
+        "/items/8/required",
         "safety_item_optional",
     ),
     "scored item that may be hidden": (
         lambda raw: raw["items"][1].update(visible_when={"answered": "q1"}),
-        "items.1.scored",
+        "/items/1/hidden_worth",
         "hidden_item_scored",
     ),
     "prorating from nothing": (
         lambda raw: raw["scores"][0]["missing"].update(max=9),
-        "scores.0.missing.max",
+        "/scores/0/missing/max",
         "nothing_need_be_answered",
     ),
     "a policy that contradicts itself": (
         lambda raw: raw["scores"][1]["missing"].update(max=1),
-        "scores.1.missing.max",
+        "/scores/1/missing/max",
         "invalid_allows_none",
     ),
     "maximum that prorates": (
         lambda raw: raw["scores"][0].update(method="max"),
-        "scores.0.missing.policy",
+        "/scores/0/missing/policy",
         "method_cannot_prorate",
     ),
     "count without a threshold": (
         lambda raw: raw["scores"][0].update(method="count_ge"),
-        "scores.0.threshold",
+        "/scores/0/threshold",
         "threshold_belongs_to_count_ge",
     ),
     "change of an unknown score": (
         lambda raw: raw["change"].update(score="sum"),
-        "change.score",
+        "/change/score",
         "unknown_score",
     ),
     "change figure without a source": (
         lambda raw: raw["change"]["source"].pop("mcid"),
-        "change.mcid",
+        "/change/mcid",
         "figure_without_source",
     ),
     "key that nobody knows": (
         lambda raw: raw.update(colour="red"),
-        "colour",
+        "/colour",
         "unexpected_keyword_argument",
     ),
     "version that is no version": (
         lambda raw: raw.update(version="1"),
-        "version",
+        "/version",
         "string_pattern_mismatch",
     ),
     "number item without a range": (
         lambda raw: raw["items"][9].update(type="integer", set=None),
-        "items.9.numeric",
+        "/items/9/numeric",
         "range_missing",
     ),
     "text item with a range": (
         lambda raw: raw["items"][9].update(type="text", set=None, numeric={"min": 0, "max": 1}),
-        "items.9.numeric",
+        "/items/9/numeric",
         "range_of_a_non_number",
     ),
     "range without room": (
         lambda raw: raw["items"][9].update(type="integer", set=None, numeric={"min": 1, "max": 1}),
-        "items.9.numeric",
+        "/items/9/numeric",
         "empty_range",
     ),
     "text item with a response set": (
         lambda raw: raw["items"][9].update(type="text"),
-        "items.9.set",
+        "/items/9/set",
         "set_of_a_non_choice_item",
+    ),
+    "condition that rests on itself": (
+        lambda raw: (
+            raw["items"][9].update(visible_when={"answered": "q11"}),
+            raw["items"].append(
+                {"id": "q11", "text": "?", "type": "text", "visible_when": {"answered": "q10"}}
+            ),
+        ),
+        "/items/9/visible_when",
+        "visibility_cycle",
+    ),
+    "branch on an answer that nobody can give": (
+        lambda raw: raw["items"][9].update(visible_when={"item": "q1", "op": ">=", "value": 4}),
+        "/items/9/visible_when",
+        "unreachable_branch",
+    ),
+    "branch that contradicts itself": (
+        lambda raw: raw["items"][9].update(
+            visible_when={
+                "all": [
+                    {"item": "q1", "op": "==", "value": 0},
+                    {"at_least": 1, "of": [{"item": "q1", "op": "in", "value": [2, 3]}]},
+                ]
+            }
+        ),
+        "/items/9/visible_when",
+        "unreachable_branch",
+    ),
+    "comparison that is cut short": (
+        lambda raw: raw["items"][9].update(visible_when={"delta": "q1", "vs": "previous"}),
+        "/items/9/visible_when/op",
+        "missing",
+    ),
+    "branch on an earlier form": (
+        lambda raw: raw["items"][9].update(
+            visible_when={"item": "q1", "at": "previous", "op": "==", "value": 1}
+        ),
+        "/items/9/visible_when",
+        "visibility_needs_answers",
+    ),
+    "worth of being hidden without a condition": (
+        lambda raw: raw["items"][1].update(hidden_worth=0),
+        "/items/1/hidden_worth",
+        "item_is_never_hidden",
+    ),
+    "flag that nothing raises": (
+        lambda raw: raw["flags"][1].update(when={"item": "q9", "op": "==", "value": "daily"}),
+        "/flags/1/when",
+        "flag_is_never_raised",
+    ),
+    "more symptoms than there are": (
+        lambda raw: raw["flags"][3].update(when={"at_least": 2, "of": [{"answered": "q1"}]}),
+        "/flags/3/when",
+        "more_than_there_are",
+    ),
+    "reversal without a range": (
+        lambda raw: raw["items"][9].update(type="text", set=None, reverse=True),
+        "/items/9/reverse",
+        "reverse_without_range",
+    ),
+    "blank that nobody announced": (
+        lambda raw: raw["items"][9].update(text="How well did {{therapist}} listen?"),
+        "/items/9/text",
+        "unknown_placeholder",
+    ),
+    "placeholder without a blank": (
+        lambda raw: raw.update(placeholders=["therapist"]),
+        "/placeholders/0",
+        "unused_placeholder",
+    ),
+    "setting of nothing": (
+        lambda raw: raw.update(settings=[{"at": "/scores/9/range", "note": "?"}]),
+        "/settings/0/at",
+        "setting_of_nothing",
+    ),
+    "weights of a sum": (
+        lambda raw: raw["scores"][1].update(weights={"q1": 1, "q2": 2}),
+        "/scores/1/weights",
+        "weights_belongs_to_weighted",
+    ),
+    "weights that forget an item": (
+        lambda raw: raw["scores"][1].update(method="weighted", weights={"q1": 2}),
+        "/scores/1/weights",
+        "weights_disagree_with_items",
+    ),
+    "weights that cannot prorate": (
+        lambda raw: raw["scores"][1].update(
+            method="weighted",
+            weights={"q1": 1, "q2": -1},
+            range=[-3, 3],
+            missing={"max": 1, "policy": "prorate"},
+        ),
+        "/scores/1/missing/policy",
+        "weights_cannot_prorate",
+    ),
+    "table with a gap": (
+        lambda raw: raw["scores"][1].update(
+            method="lookup", table=[[0, 30], [6, 70]], range=[30, 70]
+        ),
+        "/scores/1/table",
+        "table_disagrees_with_items",
+    ),
+    "algorithm that reads a score of later": (
+        lambda raw: raw["scores"][0].update(
+            method="algorithm",
+            cases=[{"when": {"score": "phq2", "op": ">=", "value": 3}, "value": 27}],
+            otherwise=0,
+            missing={},
+        ),
+        "/scores/0/cases/0/when",
+        "unknown_score",
+    ),
+    "case that nothing meets": (
+        lambda raw: raw["scores"][0].update(
+            method="algorithm",
+            cases=[{"when": {"item": "q1", "op": ">", "value": 3}, "value": 27}],
+            otherwise=0,
+            missing={},
+        ),
+        "/scores/0/cases/0/when",
+        "unreachable_branch",
+    ),
+    "reading that forgets the unknown": (
+        lambda raw: raw["scores"][1].update(
+            cutoffs=[], by={"attribute": "sex_at_birth", "of": {"female": {}, "male": {}}}
+        ),
+        "/scores/1/by/of",
+        "unknown_is_not_read",
+    ),
+    "cut-off that nobody can reach": (
+        lambda raw: raw["scores"][0]["cutoffs"][0].update(value=28),
+        "/scores/0/cutoffs/0/value",
+        "cutoff_out_of_range",
+    ),
+    "optional item of another score": (
+        lambda raw: raw["scores"][1].update(optional=["q3"]),
+        "/scores/1/optional/0",
+        "unknown_item",
+    ),
+    "conditional without a condition": (
+        lambda raw: raw.update(ship="conditional"),
+        "/license/condition",
+        "condition_belongs_to_conditional",
     ),
     "pattern that does not compile": (
         lambda raw: raw["items"][9].update(type="text", set=None, pattern="("),
-        "items.9.pattern",
+        "/items/9/pattern",
         "invalid_pattern",
     ),
 }
@@ -327,13 +476,47 @@ def test_a_definition_that_contradicts_itself_is_refused_with_its_place(
     spoil(raw)
     with pytest.raises(InvalidDefinition) as refused:
         load(raw)
-    assert (refused.value.place, refused.value.reason) == (place, reason)
+    assert Fault(place, reason) in refused.value.faults
+
+
+def test_every_mistake_is_named_at_once() -> None:
+    raw = definition()
+    raw["items"][0]["loinc"] = "44250-8"
+    raw["scores"][0]["bands"][1]["min"] = 6
+    raw["flags"][3]["when"]["score"] = "sum"
+
+    with pytest.raises(InvalidDefinition) as refused:
+        load(raw)
+
+    assert {(fault.place, fault.reason) for fault in refused.value.faults} == {
+        ("/items/0/loinc", "invalid_loinc"),
+        ("/scores/0/bands/1", "gap_between_bands"),
+        ("/flags/3/when", "unknown_score"),
+    }
+
+
+def test_the_place_of_a_wrong_value_leads_into_the_document() -> None:
+    raw = definition()
+    raw["flags"][0]["when"] = {"all": [{"item": "q9", "op": ">=", "value": {"secret": 1}}]}
+
+    with pytest.raises(InvalidDefinition) as refused:
+        load(raw)
+
+    assert [fault.place for fault in refused.value.faults] == ["/flags/0/when/all/0/value"]
+    assert "secret" not in str(refused.value)
+
+
+def test_the_format_has_a_json_schema() -> None:
+    schema = definition_schema()
+
+    assert set(schema["required"]) == {"key", "version", "title", "language", "license", "items"}
+    assert schema["additionalProperties"] is False
 
 
 def test_an_expression_of_two_forms_is_refused() -> None:
     raw = definition()
     raw["flags"][0]["when"] = {"item": "q9", "score": "total", "op": ">=", "value": 1}
-    with pytest.raises(InvalidDefinition, match=r"flags\.0\.when"):
+    with pytest.raises(InvalidDefinition, match=r"/flags/0/when"):
         load(raw)
 
 
@@ -354,7 +537,7 @@ def test_unrounded_scores_have_bands_that_touch() -> None:
         }
     ]
     (rule,) = load(raw).scores
-    reached = [rule.band(Decimal(text)) for text in ("1.49", "1.5", "3")]
+    reached = [rule.reading({}).band(Decimal(text)) for text in ("1.49", "1.5", "3")]
     assert [band.code if band else None for band in reached] == ["low", "high", "high"]
 
 

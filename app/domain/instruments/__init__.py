@@ -7,29 +7,33 @@ format is that of the clinical reference, section 1.1.
 
 from app.domain.instruments.catalogue import shipped
 from app.domain.instruments.definitions import (
-    AnswerValue,
-    Band,
-    ChangeRule,
-    Cutoff,
-    Direction,
     FlagKind,
     FlagRule,
     Gate,
     GateKind,
+    Informant,
     Instrument,
     Item,
     ItemType,
     License,
+    Numeric,
+    Option,
+)
+from app.domain.instruments.expressions import AnswerValue, Expression, Facts, Number, holds
+from app.domain.instruments.faults import Fault, InvalidDefinition
+from app.domain.instruments.loading import definition_schema, dump, load
+from app.domain.instruments.measures import (
+    Band,
+    ChangeRule,
+    Cutoff,
+    Direction,
     Method,
     MissingPolicy,
     MissingRule,
-    Numeric,
-    Option,
     Rounding,
     ScoreRule,
 )
-from app.domain.instruments.expressions import Expression, Facts, Number, holds
-from app.domain.instruments.loading import InvalidDefinition, dump, load
+from app.domain.instruments.visibility import asked, is_asked
 
 __all__ = [
     "AnswerValue",
@@ -39,10 +43,12 @@ __all__ = [
     "Direction",
     "Expression",
     "Facts",
+    "Fault",
     "FlagKind",
     "FlagRule",
     "Gate",
     "GateKind",
+    "Informant",
     "Instrument",
     "InvalidDefinition",
     "Item",
@@ -56,8 +62,11 @@ __all__ = [
     "Option",
     "Rounding",
     "ScoreRule",
+    "asked",
+    "definition_schema",
     "dump",
     "holds",
+    "is_asked",
     "load",
     "shipped",
 ]

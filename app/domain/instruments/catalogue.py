@@ -7,7 +7,8 @@ from importlib import resources
 from types import MappingProxyType
 
 from app.domain.instruments.definitions import Instrument
-from app.domain.instruments.loading import InvalidDefinition, load
+from app.domain.instruments.faults import Fault, InvalidDefinition
+from app.domain.instruments.loading import load
 
 
 @cache
@@ -23,6 +24,6 @@ def shipped() -> Mapping[str, Instrument]:
             continue
         instrument = load(json.loads(file.read_text(encoding="utf-8")))
         if file.name != f"{instrument.key}.json":
-            raise InvalidDefinition(file.name, "key_differs_from_file_name")
+            raise InvalidDefinition([Fault("/key", "key_differs_from_file_name")])
         catalogue[instrument.key] = instrument
     return MappingProxyType(catalogue)

@@ -15,66 +15,29 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from app.domain.alerts import Tier
-from app.domain.instruments.expressions import STRICT, AnswerValue, Expression, Number, Operator
-
-__all__ = ["AnswerValue"]
+from app.domain.instruments.expressions import STRICT, AnswerValue, Expression, Number
+from app.domain.instruments.measures import ChangeRule, Name, ScoreRule
 
 Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=64)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 Semver = Annotated[str, Field(pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$")]
-Duration = Annotated[str, Field(pattern=r"^P(\d+[DWM]|T\d+[HM])$")]
+Duration = Annotated[str, Field(pattern=r"^P(\d+[DWMY]|T\d+[HM])$")]
 """An ISO 8601 look-back of one unit, such as P14D."""
 
 
 @unique
 class ItemType(StrEnum):
-    """What an answer is: an option's value, a number, text, an ISO date or yes and no."""
+    """What an answer is: an option's value, a number, text, an ISO date or yes and no.
+
+    `vas` is a mark on a line, read as a number.
+    """
 
     CHOICE = "choice"
     INTEGER = "integer"
     DECIMAL = "decimal"
+    VAS = "vas"
     TEXT = "text"
     DATE = "date"
     BOOLEAN = "boolean"
-
-
-@unique
-class Method(StrEnum):
-    """How item values become one score."""
-
-    SUM = "sum"
-    MEAN = "mean"
-    MAX = "max"
-    COUNT_AT_LEAST = "count_ge"
-
-
-@unique
-class MissingPolicy(StrEnum):
-    """What a tolerated number of blank items does to a score.
-
-    `prorate` scales the answered part up to the whole (for a mean: averages
-    what was answered), `invalid` allows none, `zero` counts a blank as 0.
-    """
-
-    PRORATE = "prorate"
-    INVALID = "invalid"
-    ZERO = "zero"
-
-
-@unique
-class Rounding(StrEnum):
-    """How a score is displayed; the unrounded value is kept beside it."""
-
-    HALF_UP = "half_up"
-    NONE = "none"
-
-
-@unique
-class Direction(StrEnum):
-    """Which way is worse."""
-
-    HIGHER_WORSE = "higher_worse"
-    HIGHER_BETTER = "higher_better"
 
 
 @unique
@@ -106,22 +69,37 @@ class Informant(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One answer that a response set offers."""
+    """One answer that a response set offers.
+
+    A whole number counts as itself unless `worth` says otherwise; a word counts
+    only with a `worth`.
+    """
 
     __pydantic_config__: ClassVar = STRICT
     value: int | str
     label: str
+    worth: Number | None = None
     loinc: str | None = None
+
+    @property
+    def counts_as(self) -> Number | None:
+        """What the option adds to a score; None for one that is not scored, such as a refusal."""
+        if self.worth is not None:
+            return self.worth
+        return self.value if isinstance(self.value, int) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Numeric:
-    """The range of a number, ends included, and its UCUM unit."""
+    """The range of a number, ends included, its steps, its UCUM unit and what its ends mean."""
 
     __pydantic_config__: ClassVar = STRICT
     min: Number
     max: Number
     unit: str | None = None
+    step: Annotated[Number, Field(gt=0)] | None = None
+    min_label: str = ""
+    max_label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +114,17 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One question. `safety` items raise their flags as they are answered."""
+    """One question. `safety` items raise their flags as they are answered.
+
+    `visible_when` decides whether it is asked; a scored item that may be hidden
+    says in `hidden_worth` what it counts as when it was not asked.
+    """
 
     __pydantic_config__: ClassVar = STRICT
     id: Name
     text: str
+    no: int | str | None = None
+    stem: str = ""
     type: ItemType = ItemType.CHOICE
     set: str | None = None
     numeric: Numeric | None = None
@@ -152,90 +136,9 @@ class Item:
     safety: bool = False
     answered_by: Informant | None = None
     visible_when: Expression | None = None
+    hidden_worth: Number | None = None
     gate: Gate | None = None
     loinc: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Band:
-    """A named stretch of a score."""
-
-    __pydantic_config__: ClassVar = STRICT
-    min: Number
-    max: Number
-    code: Name
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
-class Cutoff:
-    """A published threshold and what crossing it means."""
-
-    __pydantic_config__: ClassVar = STRICT
-    op: Operator
-    value: Number
-    meaning: Name
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class MissingRule:
-    """How many blank items a score bears, and what it does about them."""
-
-    __pydantic_config__: ClassVar = STRICT
-    max: Annotated[int, Field(ge=0)] = 0
-    policy: MissingPolicy = MissingPolicy.INVALID
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreRule:
-    """How one score is computed and read."""
-
-    __pydantic_config__: ClassVar = STRICT
-    id: Name
-    items: Annotated[tuple[str, ...], Field(min_length=1)]
-    range: tuple[Number, Number]
-    method: Method = Method.SUM
-    direction: Direction = Direction.HIGHER_WORSE
-    multiply: Annotated[int, Field(gt=0)] = 1
-    threshold: Number | None = None
-    round: Rounding = Rounding.HALF_UP
-    missing: MissingRule = MissingRule()
-    bands: tuple[Band, ...] = ()
-    cutoffs: tuple[Cutoff, ...] = ()
-    loinc: str | None = None
-
-    def band(self, value: Number) -> Band | None:
-        """Give the band that a displayed value falls into, or None when there are none."""
-        reached = [band for band in self.bands if band.min <= value]
-        return reached[-1] if reached else None
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """A comparison with a figure, such as remission below 5."""
-
-    __pydantic_config__: ClassVar = STRICT
-    op: Operator
-    value: Number
-
-    def holds(self, score: Number) -> bool:
-        """Say whether a score is on the named side of the figure."""
-        return self.op.compare(score, self.value)
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeRule:
-    """What counts as change in one score, in points, with the source of every figure."""
-
-    __pydantic_config__: ClassVar = STRICT
-    reliable: Annotated[Number, Field(gt=0)]
-    source: Mapping[str, str]
-    score: str = "total"
-    mcid: Annotated[Number, Field(gt=0)] | None = None
-    response_pct: Annotated[int, Field(gt=0, le=100)] = 50
-    remission: Threshold | None = None
-    caseness: Threshold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,13 +156,17 @@ class FlagRule:
 
 @dataclass(frozen=True, slots=True)
 class License:
-    """On what terms the wording may be used, and the line that must be shown with it."""
+    """On what terms the wording may be used, and the line that must be shown with it.
+
+    `condition` must be accepted before a conditional instrument is used.
+    """
 
     __pydantic_config__: ClassVar = STRICT
     position: str
     holder: str
     attribution: str
     notices: tuple[str, ...] = ()
+    condition: str | None = None
     evidence_file: str | None = None
     expires_on: date | None = None
 
@@ -280,6 +187,18 @@ class Cadence:
     __pydantic_config__: ClassVar = STRICT
     at: tuple[Name, ...] = ()
     every: Duration | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A figure or a text that no source settles: it ships as a default, and the operator decides.
+
+    `at` is its JSON pointer in the definition; `note` says what is doubtful.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+    at: Annotated[str, Field(pattern=r"^(/[^/~]+)+$", max_length=200)]
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,10 +223,12 @@ class Instrument:
     default_cadence: Cadence = Cadence()
     instruction: str = ""
     stem: str = ""
+    placeholders: tuple[Name, ...] = ()
     response_sets: Mapping[str, tuple[Option, ...]] = field(default_factory=dict)
     scores: tuple[ScoreRule, ...] = ()
     change: ChangeRule | None = None
     flags: tuple[FlagRule, ...] = ()
+    settings: tuple[Setting, ...] = ()
     loinc: str | None = None
     loinc_display: Mapping[str, str] = field(default_factory=dict)
 
@@ -317,15 +238,15 @@ class Instrument:
 
     def options(self, item: Item) -> tuple[Option, ...]:
         """Give the options that a choice item offers; other items offer none."""
-        return () if item.set is None else self.response_sets[item.set]
+        return self.response_sets.get(item.set, ()) if item.set is not None else ()
 
     def bounds(self, item: Item) -> tuple[Number, Number] | None:
-        """Give the least and the greatest number that an item can be worth, if it is a number."""
+        """Give the least and the greatest number that an answer can be worth, if it is a number."""
         match item.type:
             case ItemType.CHOICE:
-                values = [o.value for o in self.options(item) if isinstance(o.value, int)]
-                return (min(values), max(values)) if values else None
-            case ItemType.INTEGER | ItemType.DECIMAL:
+                worths = [w for o in self.options(item) if (w := o.counts_as) is not None]
+                return (min(worths), max(worths)) if worths else None
+            case ItemType.INTEGER | ItemType.DECIMAL | ItemType.VAS:
                 return None if item.numeric is None else (item.numeric.min, item.numeric.max)
             case ItemType.BOOLEAN:
                 return (0, 1)
@@ -335,7 +256,14 @@ class Instrument:
     def worth(self, item: Item, value: AnswerValue | None) -> Decimal | None:
         """Give what an answer adds to a score; reverse-worded items count from the other end."""
         bounds = self.bounds(item)
-        if value is None or isinstance(value, str) or bounds is None:
+        raw = self._raw(item, value)
+        if raw is None or bounds is None:
             return None
-        raw = Decimal(value)
         return bounds[0] + bounds[1] - raw if item.reverse else raw
+
+    def _raw(self, item: Item, value: AnswerValue | None) -> Decimal | None:
+        if item.type is ItemType.CHOICE:
+            chosen = next((o for o in self.options(item) if o.value == value), None)
+            worth = None if chosen is None else chosen.counts_as
+            return None if worth is None else Decimal(worth)
+        return None if value is None or isinstance(value, str) else Decimal(value)

@@ -1,7 +1,9 @@
 """The small language in which flags, gates and visibility are written.
 
-`{item, op, value}`, `{score, op, value}`, `{delta, vs, op, value}`,
-`{answered}`, `{all}`, `{any}`, `{not}` (clinical reference, section 1.1).
+`{item, op, value}`, `{item, op: "in", value: […]}`, `{score, op, value}`,
+`{delta, vs, op, value}`, `{answered}`, `{all}`, `{any}`, `{not}` (clinical
+reference, section 1.1) and `{at_least, of}`, which counts the parts that hold.
+With `at`, an item's answer is that of an earlier administration.
 
 An expression is true, false or unknown (`None`), by Kleene's three-valued
 logic: an unanswered item makes a comparison unknown, never false, so that
@@ -9,11 +11,11 @@ logic: an unanswered item makes a comparison unknown, never false, so that
 """
 
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum, unique
-from typing import Annotated, ClassVar, Self, TypeAlias, assert_never
+from typing import Annotated, ClassVar, Final, Literal, Self, TypeAlias, assert_never
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, PlainSerializer, Tag
 
@@ -32,6 +34,9 @@ Number: TypeAlias = int | Exact
 # Text comes before decimals: Pydantic writes a value by the first member that will take it.
 AnswerValue: TypeAlias = bool | int | str | Exact
 """One answer. A date is its ISO 8601 text; an option of a response set is its value."""
+
+RECENT: Final = 3
+"""How many administrations make a rolling mean (clinical reference, section 1.15)."""
 
 STRICT = ConfigDict(extra="forbid")
 """How definitions are read: a key that nobody knows is a mistake, not a comment."""
@@ -72,7 +77,16 @@ _ORDERINGS: Mapping[Operator, Callable[[Number, Number], bool]] = {
 
 @unique
 class Versus(StrEnum):
-    """What a change is measured against."""
+    """What a change is measured against: an earlier form, or the mean of the last three."""
+
+    BASELINE = "baseline"
+    PREVIOUS = "previous"
+    RECENT_MEAN = "recent_mean"
+
+
+@unique
+class Earlier(StrEnum):
+    """Which earlier administration an answer is taken from."""
 
     BASELINE = "baseline"
     PREVIOUS = "previous"
@@ -86,6 +100,18 @@ class ItemIs:
     item: str
     op: Operator
     value: AnswerValue
+    at: Earlier | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemIn:
+    """The answer to an item is one of these."""
+
+    __pydantic_config__: ClassVar = STRICT
+    item: str
+    op: Literal["in"]
+    value: Annotated[tuple[AnswerValue, ...], Field(min_length=1)]
+    at: Earlier | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +167,15 @@ class Not:
     part: Annotated["Expression", Field(alias="not")]
 
 
+@dataclass(frozen=True, slots=True)
+class AtLeast:
+    """So many of the parts hold: the counting rule of a diagnosis by symptoms."""
+
+    __pydantic_config__: ClassVar = STRICT
+    at_least: Annotated[int, Field(ge=1)]
+    of: Annotated[tuple["Expression", ...], Field(min_length=1)]
+
+
 _FORMS: Mapping[str, type[object]] = {
     "item": ItemIs,
     "score": ScoreIs,
@@ -149,33 +184,43 @@ _FORMS: Mapping[str, type[object]] = {
     "all": AllOf,
     "any": AnyOf,
     "not": Not,
+    "at_least": AtLeast,
 }
+FORM_MARK: Final = "form:"
+"""How a form's name begins in the path of an error, where it is no key of the document."""
 
 
 def _form(value: object) -> str | None:
     """Name the form of an expression: by the one key that only it has, or by its type."""
+    if type(value) is ItemIn:
+        return f"{FORM_MARK}in"
     if isinstance(value, Mapping):
         found = [form for form in _FORMS if form in value]
+        if found == ["item"] and value.get("op") == "in":
+            return f"{FORM_MARK}in"
     else:
         found = [form for form, kind in _FORMS.items() if type(value) is kind]
-    return found[0] if len(found) == 1 else None
+    return f"{FORM_MARK}{found[0]}" if len(found) == 1 else None
 
 
 Expression: TypeAlias = Annotated[
-    Annotated[ItemIs, Tag("item")]
-    | Annotated[ScoreIs, Tag("score")]
-    | Annotated[DeltaIs, Tag("delta")]
-    | Annotated[Answered, Tag("answered")]
-    | Annotated[AllOf, Tag("all")]
-    | Annotated[AnyOf, Tag("any")]
-    | Annotated[Not, Tag("not")],
+    Annotated[ItemIs, Tag("form:item")]
+    | Annotated[ItemIn, Tag("form:in")]
+    | Annotated[ScoreIs, Tag("form:score")]
+    | Annotated[DeltaIs, Tag("form:delta")]
+    | Annotated[Answered, Tag("form:answered")]
+    | Annotated[AllOf, Tag("form:all")]
+    | Annotated[AnyOf, Tag("form:any")]
+    | Annotated[Not, Tag("form:not")]
+    | Annotated[AtLeast, Tag("form:at_least")],
     Discriminator(_form),
 ]
+Atom: TypeAlias = ItemIs | ItemIn | ScoreIs | DeltaIs | Answered
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What an expression is judged by: one administration, and the two it may be held against.
+    """What an expression is judged by: one administration, and those it may be held against.
 
     `displayed` are the rounded scores that bands and thresholds speak of;
     `exact` the unrounded ones that changes are measured with. A score that
@@ -187,6 +232,12 @@ class Facts:
     exact: Mapping[str, Number | None] = field(default_factory=dict)
     previous: Self | None = None
     baseline: Self | None = None
+    recent: tuple[Self, ...] = ()
+
+    def answer(self, item: str, at: Earlier | None) -> AnswerValue | None:
+        """Give the answer to an item, of this administration or of an earlier one."""
+        facts = self if at is None else self.previous if at is Earlier.PREVIOUS else self.baseline
+        return None if facts is None else facts.answers.get(item)
 
     def measure(self, name: str) -> Number | None:
         """Give an unrounded score or a numeric answer by its name."""
@@ -199,8 +250,10 @@ def holds(  # noqa: PLR0911 - one return for each form of the language
 ) -> bool | None:
     """Say whether an expression is true, false or unknown by the facts."""
     match expression:
-        case ItemIs(item, op, value):
-            return _compare(op, facts.answers.get(item), value)
+        case ItemIs(item, op, value, at):
+            return _compare(op, facts.answer(item, at), value)
+        case ItemIn(item, _, values, at):
+            return _among(facts.answer(item, at), values)
         case ScoreIs(score, op, value):
             return _compare(op, facts.displayed.get(score), value)
         case DeltaIs(delta, vs, op, value):
@@ -208,19 +261,22 @@ def holds(  # noqa: PLR0911 - one return for each form of the language
         case Answered(item):
             return facts.answers.get(item) is not None
         case AllOf(parts):
-            return _all(holds(part, facts) for part in parts)
+            return _at_least(len(parts), parts, facts)
         case AnyOf(parts):
-            return _negate(_all(_negate(holds(part, facts)) for part in parts))
+            return _at_least(1, parts, facts)
+        case AtLeast(number, parts):
+            return _at_least(number, parts, facts)
         case Not(part):
-            return _negate(holds(part, facts))
+            outcome = holds(part, facts)
+            return None if outcome is None else not outcome
         case _:
             assert_never(expression)
 
 
-def atoms(expression: Expression) -> Iterator[ItemIs | ScoreIs | DeltaIs | Answered]:
+def atoms(expression: Expression) -> Iterator[Atom]:
     """Walk the comparisons of an expression, so that the names it uses can be checked."""
     match expression:
-        case AllOf(parts) | AnyOf(parts):
+        case AllOf(parts) | AnyOf(parts) | AtLeast(of=parts):
             for part in parts:
                 yield from atoms(part)
         case Not(part):
@@ -234,7 +290,7 @@ def items_of(expression: Expression) -> frozenset[str]:
     names: set[str] = set()
     for atom in atoms(expression):
         match atom:
-            case ItemIs(item) | Answered(item):
+            case ItemIs(item) | ItemIn(item) | Answered(item):
                 names.add(item)
             case DeltaIs(delta):
                 names.add(delta)
@@ -249,19 +305,39 @@ def _compare(op: Operator, left: AnswerValue | None, right: AnswerValue) -> bool
     return None if left is None else op.compare(left, right)
 
 
+def _among(answer: AnswerValue | None, values: Iterable[AnswerValue]) -> bool | None:
+    if answer is None:
+        return None
+    return any(Operator.EQUAL.compare(answer, value) for value in values)
+
+
 def _moved(facts: Facts, name: str, vs: Versus) -> Number | None:
-    earlier = facts.previous if vs is Versus.PREVIOUS else facts.baseline
-    before = None if earlier is None else earlier.measure(name)
-    now = facts.measure(name)
+    before, now = _before(facts, name, vs), facts.measure(name)
     return None if before is None or now is None else now - before
 
 
-def _all(outcomes: Iterator[bool | None]) -> bool | None:
-    seen = set(outcomes)
-    if False in seen:
-        return False
-    return None if None in seen else True
+def _before(facts: Facts, name: str, vs: Versus) -> Number | None:
+    match vs:
+        case Versus.PREVIOUS:
+            return None if facts.previous is None else facts.previous.measure(name)
+        case Versus.BASELINE:
+            return None if facts.baseline is None else facts.baseline.measure(name)
+        case Versus.RECENT_MEAN:
+            return _recent_mean(facts, name)
+        case _:
+            assert_never(vs)
 
 
-def _negate(outcome: bool | None) -> bool | None:  # noqa: FBT001 - the value is the subject
-    return None if outcome is None else not outcome
+def _recent_mean(facts: Facts, name: str) -> Number | None:
+    """Average the last three; fewer than three known ones make no mean."""
+    known = [value for each in facts.recent if (value := each.measure(name)) is not None]
+    last = known[:RECENT]
+    return Decimal(sum(last)) / RECENT if len(last) == RECENT else None
+
+
+def _at_least(number: int, parts: Iterable[Expression], facts: Facts) -> bool | None:
+    """Say whether so many parts hold, whatever those are that nobody knows."""
+    outcomes = [holds(part, facts) for part in parts]
+    if outcomes.count(True) >= number:
+        return True
+    return None if outcomes.count(True) + outcomes.count(None) >= number else False

@@ -6,7 +6,7 @@ from datetime import date
 from decimal import Decimal
 from typing import TypeAlias, assert_never
 
-from app.domain.instruments import AnswerValue, Facts, Instrument, Item, ItemType, holds
+from app.domain.instruments import AnswerValue, Instrument, Item, ItemType, is_asked
 
 Answers: TypeAlias = Mapping[str, AnswerValue | None]
 """Answers by item id. An item that is absent or None is unanswered."""
@@ -18,8 +18,8 @@ def check_answer(  # noqa: PLR0911 - one return for each type of item
     """Give the code of what is wrong with one answer, or None.
 
     None is always accepted: it takes an answer back. The codes are
-    `unknown_item`, `wrong_type`, `not_an_option`, `out_of_range`, `too_long`
-    and `malformed`; none of them repeats the answer.
+    `unknown_item`, `wrong_type`, `not_an_option`, `out_of_range`, `off_the_scale`,
+    `too_long` and `malformed`; none of them repeats the answer.
     """
     item = instrument.item(item_id)
     if item is None:
@@ -34,7 +34,7 @@ def check_answer(  # noqa: PLR0911 - one return for each type of item
                 for option in instrument.options(item)
             )
             return None if offered else "not_an_option"
-        case ItemType.INTEGER | ItemType.DECIMAL:
+        case ItemType.INTEGER | ItemType.DECIMAL | ItemType.VAS:
             return _check_number(instrument, item, value)
         case ItemType.BOOLEAN:
             return None if isinstance(value, bool) else "wrong_type"
@@ -48,13 +48,11 @@ def check_answer(  # noqa: PLR0911 - one return for each type of item
 
 def unanswered(instrument: Instrument, answers: Answers) -> list[str]:
     """Name the required items that are visible and blank; scoring bears them, a form may ask."""
-    facts = Facts(answers)
+    is_shown = is_asked(instrument, answers)
     return [
         item.id
         for item in instrument.items
-        if item.required
-        and answers.get(item.id) is None
-        and (item.visible_when is None or holds(item.visible_when, facts) is True)
+        if item.required and answers.get(item.id) is None and is_shown[item.id] is True
     ]
 
 
@@ -69,6 +67,9 @@ def _check_number(instrument: Instrument, item: Item, value: AnswerValue) -> str
     bounds = instrument.bounds(item)
     if bounds is not None and not bounds[0] <= value <= bounds[1]:
         return "out_of_range"
+    if item.numeric is not None and item.numeric.step is not None:
+        is_step = (Decimal(value) - item.numeric.min) % item.numeric.step == 0
+        return None if is_step else "off_the_scale"
     return None
 
 

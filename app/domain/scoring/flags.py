@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.domain.alerts import Tier
-from app.domain.instruments import Facts, FlagKind, FlagRule, Instrument, holds
+from app.domain.instruments import Facts, FlagKind, FlagRule, Instrument, holds, is_asked
 from app.domain.instruments.expressions import items_of
 from app.domain.scoring.answers import Answers
 from app.domain.scoring.scores import Administration, Score
@@ -25,21 +25,24 @@ class Flag:
     text: str
 
 
-def flags(
+def flags(  # noqa: PLR0913 - each kind of earlier form has its own part in a rule
     instrument: Instrument,
     answers: Answers,
     scores: Sequence[Score],
     *,
     previous: Administration | None = None,
     baseline: Administration | None = None,
+    recent: Sequence[Administration] = (),
 ) -> list[Flag]:
-    """Give every flag that a submitted form raises.
+    """Give every flag that a submitted form raises; `recent` are earlier forms, newest first.
 
     A blank safety item raises `safety_item_unanswered`, so that a clinician
-    asks. What cannot be known (a change without an earlier form) raises
-    nothing.
+    asks, unless the form had no reason to ask it. What cannot be known (a change
+    without an earlier form) raises nothing. An answer to a question that is no
+    longer asked is heard all the same.
     """
-    facts = _facts(answers, scores, previous, baseline)
+    facts = _facts(answers, scores, previous, baseline, recent)
+    is_shown = is_asked(instrument, answers)
     raised = [_flag(rule) for rule in instrument.flags if holds(rule.when, facts) is True]
     blank = [
         Flag(
@@ -51,7 +54,7 @@ def flags(
             text="A safety question was left blank. Ask it in person.",
         )
         for item in instrument.items
-        if item.safety and answers.get(item.id) is None
+        if item.safety and answers.get(item.id) is None and is_shown[item.id] is not False
     ]
     return raised + blank
 
@@ -84,6 +87,7 @@ def _facts(
     scores: Sequence[Score],
     previous: Administration | None,
     baseline: Administration | None,
+    recent: Sequence[Administration] = (),
 ) -> Facts:
     return Facts(
         answers=answers,
@@ -91,6 +95,7 @@ def _facts(
         exact={each.id: each.exact for each in scores},
         previous=None if previous is None else _past(previous),
         baseline=None if baseline is None else _past(baseline),
+        recent=tuple(map(_past, recent)),
     )
 
 
