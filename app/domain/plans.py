@@ -81,6 +81,14 @@ class Diagnosis:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanProblem:
+    """Something that stands in the way."""
+
+    id: UUID
+    statement: str
+
+
+@dataclass(frozen=True, slots=True)
 class Measure:
     """What tells whether an objective is reached: a score, a diary or a behavior, and a target."""
 
@@ -119,6 +127,7 @@ class Goal:
     """What the participant wants to be different, in their words."""
 
     id: UUID
+    problem_id: UUID | None
     statement: str
     objectives: tuple[Objective, ...]
     interventions: tuple[Intervention, ...]
@@ -126,12 +135,14 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class PlanContent:
-    """Everything that a signature covers."""
+    """What the rules read of all that a signature covers."""
 
     level_of_care: LevelOfCare
     hours_per_week: Decimal
     diagnoses: tuple[Diagnosis, ...]
+    problems: tuple[PlanProblem, ...]
     goals: tuple[Goal, ...]
+    safety_plan: str | None
     discharge_criteria: str
     review_on: date | None
 
@@ -142,7 +153,6 @@ class PlanContext:
 
     age_band: AgeBand
     has_recent_safety_alert: bool
-    lacks_safety_plan: bool
     needs_physician: bool
 
 
@@ -153,6 +163,8 @@ class PlanPolicy(Dated):
     min_hours_adult: Mapping[LevelOfCare, Decimal]
     min_hours_adolescent: Mapping[LevelOfCare, Decimal]
     target_after_review: timedelta
+    safety_window: timedelta
+    """How long a safety alert asks for a safety plan."""
 
     def min_hours(self, level: LevelOfCare, age_band: AgeBand) -> Decimal | None:
         """Give the least planned hours a week of a level, or None where there is no figure."""
@@ -166,6 +178,21 @@ class Gap:
 
     code: str
     place: str
+
+
+_MAJORITY: Final = 18
+
+
+def age_band_on(born_on: date | None, day: date) -> AgeBand:
+    """Say whether somebody is of age on a day of theirs.
+
+    An unknown age counts as adult, for whom a plan must promise more hours.
+    """
+    if born_on is None:
+        return AgeBand.ADULT
+    had_birthday = (day.month, day.day) >= (born_on.month, born_on.day)
+    years = day.year - born_on.year - (0 if had_birthday else 1)
+    return AgeBand.ADULT if years >= _MAJORITY else AgeBand.ADOLESCENT
 
 
 @cache
@@ -276,6 +303,7 @@ def _key(name: object) -> str:
 def _frame(policy: PlanPolicy, content: PlanContent, context: PlanContext) -> Iterator[Gap]:
     if not content.diagnoses:
         yield Gap("diagnosis_missing", "/diagnoses")
+    yield from _problems(content)
     if not content.goals:
         yield Gap("goal_missing", "/goals")
     least = policy.min_hours(content.level_of_care, context.age_band)
@@ -285,11 +313,22 @@ def _frame(policy: PlanPolicy, content: PlanContent, context: PlanContext) -> It
         yield Gap("discharge_criteria_missing", "/discharge_criteria")
     if content.review_on is None:
         yield Gap("review_date_missing", "/review_on")
-    if context.has_recent_safety_alert and context.lacks_safety_plan:
-        yield Gap("safety_plan_missing", "")
+    if context.has_recent_safety_alert and not (content.safety_plan or "").strip():
+        yield Gap("safety_plan_missing", "/safety_plan")
+
+
+def _problems(content: PlanContent) -> Iterator[Gap]:
+    """At least one problem, for the goals to answer (clinical reference, 3.1)."""
+    if not content.problems:
+        yield Gap("problem_missing", "/problems")
+    for number, problem in enumerate(content.problems):
+        if not problem.statement.strip():
+            yield Gap("problem_statement_missing", f"/problems/{number}/statement")
 
 
 def _goal(policy: PlanPolicy, content: PlanContent, goal: Goal, place: str) -> Iterator[Gap]:
+    if goal.problem_id not in {problem.id for problem in content.problems}:
+        yield Gap("problem_unknown", f"{place}/problem_id")
     if not goal.statement.strip():
         yield Gap("goal_statement_missing", f"{place}/statement")
     if not goal.objectives:

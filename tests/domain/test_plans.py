@@ -24,9 +24,11 @@ from app.domain.plans import (
     PlanAction,
     PlanContent,
     PlanContext,
+    PlanProblem,
     PlanState,
     Signature,
     Signer,
+    age_band_on,
     content_digest,
     default_plan_policy,
     gaps,
@@ -55,19 +57,21 @@ INTERVENTION = Intervention(
     weeks=8,
     responsible_id=UUID(int=4),
 )
-GOAL = Goal(UUID(int=1), "I want my evenings back", (OBJECTIVE,), (INTERVENTION,))
+PROBLEM = PlanProblem(UUID(int=5), "Low mood since spring")
+GOAL = Goal(UUID(int=1), PROBLEM.id, "I want my evenings back", (OBJECTIVE,), (INTERVENTION,))
 PLAN = PlanContent(
     level_of_care=LevelOfCare.INTENSIVE_OUTPATIENT,
     hours_per_week=Decimal(9),
     diagnoses=(Diagnosis("F33.1", "Major depressive disorder, recurrent, moderate"),),
+    problems=(PROBLEM,),
     goals=(GOAL,),
+    safety_plan=None,
     discharge_criteria="Two weeks in the mild range",
     review_on=REVIEW,
 )
 CONTEXT = PlanContext(
     age_band=AgeBand.ADULT,
     has_recent_safety_alert=False,
-    lacks_safety_plan=True,
     needs_physician=False,
 )
 
@@ -96,7 +100,14 @@ def test_a_whole_plan_has_no_gaps() -> None:
     ("content", "code", "place"),
     [
         (replace(PLAN, diagnoses=()), "diagnosis_missing", "/diagnoses"),
+        (
+            replace(PLAN, problems=(PROBLEM, replace(PROBLEM, statement=" "))),
+            "problem_statement_missing",
+            "/problems/1/statement",
+        ),
         (replace(PLAN, goals=()), "goal_missing", "/goals"),
+        (with_goal(problem_id=None), "problem_unknown", "/goals/0/problem_id"),
+        (with_goal(problem_id=UUID(int=9)), "problem_unknown", "/goals/0/problem_id"),
         (replace(PLAN, hours_per_week=Decimal("8.75")), "too_few_hours", "/hours_per_week"),
         (
             replace(PLAN, discharge_criteria=" "),
@@ -144,8 +155,33 @@ def test_adolescents_and_other_levels_have_their_own_hours() -> None:
 
 def test_a_recent_safety_alert_asks_for_a_safety_plan() -> None:
     alerted = replace(CONTEXT, has_recent_safety_alert=True)
-    assert found(PLAN, alerted) == [Gap("safety_plan_missing", "")]
-    assert found(PLAN, replace(alerted, lacks_safety_plan=False)) == []
+    assert found(PLAN, alerted) == [Gap("safety_plan_missing", "/safety_plan")]
+    assert found(replace(PLAN, safety_plan=" "), alerted) == [
+        Gap("safety_plan_missing", "/safety_plan")
+    ]
+    assert found(replace(PLAN, safety_plan="Calls the line."), alerted) == []
+
+
+def test_a_plan_without_problems_has_goals_that_answer_none() -> None:
+    assert found(replace(PLAN, problems=())) == [
+        Gap("problem_missing", "/problems"),
+        Gap("problem_unknown", "/goals/0/problem_id"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("born_on", "band"),
+    [
+        (date(2008, 9, 15), AgeBand.ADULT),
+        (date(2008, 9, 16), AgeBand.ADOLESCENT),
+        (date(2008, 8, 31), AgeBand.ADULT),
+        (None, AgeBand.ADULT),
+    ],
+)
+def test_somebody_is_of_age_from_their_eighteenth_birthday_on(
+    born_on: date | None, band: AgeBand
+) -> None:
+    assert age_band_on(born_on, REVIEW) is band
 
 
 def test_a_signed_plan_is_never_edited_and_ends_in_one_of_three_ways() -> None:

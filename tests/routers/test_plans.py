@@ -3,7 +3,7 @@
 import asyncio
 import copy
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from app.services.plans import PlanSigned
 from tests.factories import Make, Person, problem_of
 from tests.routers.admission import admitted
 from tests.routers.assessing import accesses
-from tests.routers.scheduling import created, events_of
+from tests.routers.scheduling import created, events_of, set_clock
 
 
 def complete(responsible: Person) -> dict[str, Any]:
@@ -266,20 +266,29 @@ async def test_after_a_safety_alert_a_plan_says_how_the_participant_stays_safe(
     assert safe.status_code == HTTPStatus.OK
 
 
-async def test_a_minor_needs_fewer_hours(make: Make, care: Care) -> None:
-    participant_id = care.participant.participant_id
+async def born(make: Make, participant: Person, on: date) -> None:
+    participant_id = participant.participant_id
     assert participant_id is not None
     async with make.transaction() as db:
         key = await seals.participant_key(db, participant_id)
-        participant = await db.get_one(Participant, (make.organization_id, participant_id))
-        born_on = clock.now().date() - timedelta(days=16 * 365)
-        cell = seals.Cell("participant", "born_on", participant_id)
-        participant.born_on = key.seal(cell, born_on.isoformat())
+        row = await db.get_one(Participant, (make.organization_id, participant_id))
+        row.born_on = key.seal(seals.Cell("participant", "born_on", participant_id), on.isoformat())
+
+
+@pytest.mark.parametrize(
+    ("day", "status"), [(21, HTTPStatus.UNPROCESSABLE_ENTITY), (22, HTTPStatus.OK)]
+)
+async def test_a_minor_needs_fewer_hours_on_every_day_before_their_birthday(
+    make: Make, care: Care, day: int, status: HTTPStatus
+) -> None:
+    await born(make, care.participant, date(2010, 6, day))
     draft = await care.draft({**complete(care.clinician), "hours_per_week": "6"})
+    # In Denver, where they live, it is still the evening before.
+    await set_clock(make, datetime(2028, 6, 22, 3, tzinfo=UTC))
 
     answer = await care.clinician.post(f"/v1/plans/{draft['id']}/propose")
 
-    assert answer.status_code == HTTPStatus.OK
+    assert answer.status_code == status, answer.text
 
 
 async def test_the_second_signature_puts_the_plan_into_force(make: Make, care: Care) -> None:

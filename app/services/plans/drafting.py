@@ -105,8 +105,8 @@ async def propose_plan(db: AsyncSession, principal: Principal, plan_id: UUID) ->
         await db.scalars(select(Participant).where(Participant.id == plan.participant_id))
     ).one()
     content = await contents.opened(db, plan)
-    context = await contents.context_of(db, participant, content)
-    if gaps := list(contents.gaps_of(content, context)):
+    context = await contents.context_of(db, participant)
+    if gaps := contents.gaps_of(content, context):
         raise PlanIncomplete(errors=[FieldError(f"/content{g.place}", g.code) for g in gaps])
     plan.state, plan.updated_at = state, clock.now()
     await db.flush()

@@ -97,7 +97,7 @@ async def _is_agreed(db: AsyncSession, plan: Plan, signatures: list[PlanSignatur
     participant = (
         await db.scalars(select(Participant).where(Participant.id == plan.participant_id))
     ).one()
-    context = await contents.context_of(db, participant, await contents.opened(db, plan))
+    context = await contents.context_of(db, participant)
     given = [Signature(_SIGNERS[each.role], each.content_digest) for each in signatures]
     return not missing_signers(context, given, plan.content_digest)
 
