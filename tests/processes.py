@@ -126,7 +126,7 @@ async def api_processes(
 ) -> AsyncIterator[list[ApiProcess]]:
     """`count` API processes on free ports; `changed` names settings as in `pool_size="4"`."""
     environment = {
-        **_inherited(),
+        **inherited(),
         "STEPWELL_DATABASE_URL": server.url(role="stepwell_api"),
         "STEPWELL_DATA_DIR": str(settings.data_dir),
         **{f"STEPWELL_{name.upper()}": value for name, value in changed.items()},
@@ -166,6 +166,6 @@ def free_port() -> int:
         return port
 
 
-def _inherited() -> dict[str, str]:
+def inherited() -> dict[str, str]:
     """Our environment without settings of ours: a test decides them all."""
     return {name: value for name, value in os.environ.items() if not name.startswith("STEPWELL_")}

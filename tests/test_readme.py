@@ -15,16 +15,14 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any, Final
-from uuid import uuid4
 
 import pytest
 
 from app.core import metrics
 from app.settings import Settings
-from app.webhooks.signing import WebhookSecret, sign
 from tests.processes import ANNOUNCEMENT, free_port
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -200,42 +198,6 @@ def test_the_python_snippets_run(text: str, newcomer: Mapping[str, str]) -> None
     command = [sys.executable, "-m", "app", "token", "participant1@cedar-bridge.example"]
     token = json.loads(said(command, newcomer))["access_token"]
     assert said([sys.executable, "-c", adapted(text, newcomer)], {**newcomer, "TOKEN": token})
-
-
-def receiver() -> dict[str, Any]:
-    """The names that the receiver of `docs/webhooks.md` defines."""
-    (text,) = [
-        one.text for one in fences(ROOT / "docs" / "webhooks.md") if "def verify" in one.text
-    ]
-    names: dict[str, Any] = {"__name__": "receiver"}
-    exec(compile(text, "docs/webhooks.md", "exec"), names)  # noqa: S102 (our own documentation)
-    return names
-
-
-def test_wh_02_the_documented_receiver_takes_what_we_sign() -> None:
-    secret, body = WebhookSecret.generate(), b'{"type":"plan.signed"}'
-    headers = sign(
-        [WebhookSecret.generate(), secret], f"msg_{uuid4().hex}", datetime.now(UTC), body
-    )
-    assert receiver()["verify"](secret.reveal(), headers, body) == json.loads(body)
-
-
-@pytest.mark.parametrize(
-    ("age", "sent"),
-    [
-        (timedelta(), b'{"type":"plan.signed" }'),
-        (timedelta(minutes=6), b'{"type":"plan.signed"}'),
-        (timedelta(minutes=-6), b'{"type":"plan.signed"}'),
-    ],
-)
-def test_wh_02_the_documented_receiver_refuses_what_we_did_not_sign_now(
-    age: timedelta, sent: bytes
-) -> None:
-    secret = WebhookSecret.generate()
-    signed = b'{"type":"plan.signed"}'
-    headers = sign([secret], f"msg_{uuid4().hex}", datetime.now(UTC) - age, signed)
-    with pytest.raises(ValueError, match=r"signature|minutes"):
-        receiver()["verify"](secret.reveal(), headers, sent)
 
 
 # What is said of the code

@@ -12,17 +12,15 @@ from uuid import UUID
 import asyncpg
 import pytest
 import standardwebhooks
-from fastapi import FastAPI
 from sqlalchemy import func, select, text, update
 
 from app import events
 from app.core import clock, embedded
 from app.core.ids import new_id
 from app.domain.retries import DELAYS, JITTER
-from app.domain.roles import Sensitivity, StaffRole
+from app.domain.roles import Sensitivity
 from app.jobs import sequencer
 from app.jobs.workplace import Workplace
-from app.main import create_app, make_runtime
 from app.models.accounts import Notification
 from app.models.organizations import Organization
 from app.models.participants import Participant
@@ -34,9 +32,7 @@ from app.models.webhooks import (
     WebhookEndpoint,
 )
 from app.notifications import Template
-from app.runtime import Runtime
 from app.services import webhooks
-from app.settings import Settings
 from app.webhooks import delivery as delivering
 from app.webhooks import payload
 from app.webhooks.delivery import Courier
@@ -52,47 +48,13 @@ from tests.working import (
     headers_of,
     proves,
     work,
-    workplace,
 )
-
-
-@pytest.fixture(scope="module")
-async def local_runtime(
-    server: embedded.EmbeddedServer, settings: Settings
-) -> AsyncIterator[Runtime]:
-    local = settings.model_copy(update={"allow_local_webhooks": True})
-    runtime = make_runtime(local, server.url(role="stepwell_api"))
-    yield runtime
-    await runtime.connections.close()
-
-
-@pytest.fixture(scope="module")
-def app(local_runtime: Runtime) -> FastAPI:
-    return create_app(local_runtime)
-
-
-@pytest.fixture
-async def make(app: FastAPI, local_runtime: Runtime) -> AsyncIterator[Make]:
-    make = await Make.organization(app, local_runtime)
-    yield make
-    await make.close()
-
-
-@pytest.fixture
-async def place(server: embedded.EmbeddedServer, settings: Settings) -> AsyncIterator[Workplace]:
-    async with workplace(server, settings) as place:
-        yield place
 
 
 @pytest.fixture
 async def carrier(place: Workplace) -> AsyncIterator[Courier]:
     async with courier(place) as courier_:
         yield courier_
-
-
-@pytest.fixture
-async def administrator(make: Make) -> Person:
-    return await make.staff(StaffRole.ADMINISTRATOR)
 
 
 @dataclass(frozen=True)
