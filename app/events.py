@@ -47,7 +47,7 @@ async def record(
     """
     lane = await in_lane(handle)
     event_id = new_id()
-    await lane.connection.execute(
+    await lane.execute(
         _RECORD.sql,
         *_RECORD.arguments(
             {

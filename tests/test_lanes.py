@@ -105,7 +105,7 @@ def promises() -> APIRouter:
 
     @routes.post("/lane")
     async def break_in_lane(lane: ReadLane, _: Reader) -> str:
-        await lane.connection.execute(BREAK_PROMISE)
+        await lane.execute(BREAK_PROMISE)
         return "kept"
 
     @routes.post("/kept")
@@ -136,7 +136,7 @@ async def test_rel_01_connections_are_what_they_should_be(
     runtime: Runtime, setting: str, value: str
 ) -> None:
     async with runtime.connections.lane() as lane:
-        in_lane = await lane.connection.fetchval(f"show {setting}")
+        in_lane = await lane.fetchval(f"show {setting}")
     async with runtime.connections.command() as db:
         by_command = await db.scalar(text(f"show {setting}"))
     assert in_lane == by_command == value

@@ -31,11 +31,16 @@ _LONGEST_PAGE: Final = literal_column("101", Integer)
 
 
 class Query:
-    """A Core statement, composed with named parameters and compiled once, at import."""
+    """A Core statement, composed with named parameters and compiled once, at import.
 
-    __slots__ = ("_defaults", "names", "sql")
+    `alone` is the same read for a request that asks nothing else: it checks the access, reads,
+    leaves its audit row and commits in one round trip (`app.security.audit`).
+    """
 
-    def __init__(self, statement: Executable) -> None:
+    __slots__ = ("_defaults", "alone", "names", "sql")
+
+    def __init__(self, statement: Executable, *, alone: "Query | None" = None) -> None:
+        self.alone = alone
         compiled = statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined]  # every Core statement compiles
         self.sql: str = str(compiled)
         self.names: tuple[str, ...] = tuple(compiled.positiontup or ())
@@ -59,26 +64,85 @@ def paged(statement: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
     return select(longest).limit(bindparam("limit", type_=Integer))
 
 
+class Opening(Protocol):
+    """What opens a transaction whose caller this process knows: the access check, as a statement.
+
+    The database raises CALLER_CHANGED when what the process remembers is not true any more.
+    """
+
+    def statement(self) -> str:
+        """BEGIN and the check together, with the values written into it."""
+        ...
+
+    def parameters(self) -> Mapping[str, object]:
+        """The check's values, for a read that makes it by itself."""
+        ...
+
+
+CALLER_CHANGED: Final = "SW001"
+"""The SQLSTATE of an access check that found somebody other than the process remembered."""
+
+
 class Lane:
-    """A transaction on the driver's connection, for statements that were compiled at import."""
+    """A transaction on the driver's connection, for statements that were compiled at import.
 
-    __slots__ = ("connection", "info")
+    One that was not begun yet begins with its first statement, in the same round trip as the
+    access check. A read that can stand alone is not even that: see `Query.alone`.
+    """
 
-    def __init__(self, connection: asyncpg.Connection, info: dict[Any, Any] | None = None) -> None:
-        self.connection = connection
+    __slots__ = ("_connection", "_transaction", "info")
+
+    def __init__(
+        self,
+        connection: asyncpg.Connection | None,
+        info: dict[Any, Any] | None = None,
+        transaction: "LaneTransaction | None" = None,
+    ) -> None:
+        self._connection = connection
+        self._transaction = transaction
         self.info: dict[Any, Any] = {} if info is None else info
 
     async def one(self, query: Query, **values: object) -> asyncpg.Record | None:
         """The first row, or None."""
-        return await self.connection.fetchrow(query.sql, *query.arguments(values))
+        if self._transaction is not None and query.alone is not None:
+            rows = await self._transaction.read_alone(query.alone, values)
+            return rows[0] if rows else None
+        return await self.fetchrow(query.sql, *query.arguments(values))
 
     async def all(self, query: Query, **values: object) -> list[asyncpg.Record]:
         """Every row."""
-        return await self.connection.fetch(query.sql, *query.arguments(values))
+        if self._transaction is not None and query.alone is not None:
+            return await self._transaction.read_alone(query.alone, values)
+        return await self.fetch(query.sql, *query.arguments(values))
 
     async def value(self, query: Query, **values: object) -> Any:  # noqa: ANN401 (what the column holds)
         """The first column of the first row, or None."""
-        return await self.connection.fetchval(query.sql, *query.arguments(values))
+        return await self.fetchval(query.sql, *query.arguments(values))
+
+    async def fetch(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
+        """Every row of a statement with numbered parameters."""
+        return await (self._connection or await self.begun()).fetch(sql, *arguments)
+
+    async def fetchrow(self, sql: str, *arguments: object) -> asyncpg.Record | None:
+        """Its first row, or None."""
+        return await (self._connection or await self.begun()).fetchrow(sql, *arguments)
+
+    async def fetchval(self, sql: str, *arguments: object) -> Any:  # noqa: ANN401 (what the column holds)
+        """The first column of its first row, or None."""
+        return await (self._connection or await self.begun()).fetchval(sql, *arguments)
+
+    async def execute(self, sql: str, *arguments: object) -> str:
+        """Run it for its effect; returns the command's tag."""
+        return await (self._connection or await self.begun()).execute(sql, *arguments)
+
+    async def begun(self) -> asyncpg.Connection:
+        """The driver's connection, inside the transaction, which begins now if it has not."""
+        if self._connection is None:
+            transaction = cast("LaneTransaction", self._transaction)
+            self._connection = await transaction.begin()
+            # From here on every statement belongs to what was begun.
+            self._transaction = None
+        return self._connection
 
 
 Handle = AsyncSession | Lane
@@ -86,7 +150,10 @@ Handle = AsyncSession | Lane
 
 
 async def in_lane(handle: Handle) -> Lane:
-    """The driver's lane of a transaction, whichever lane it was opened in."""
+    """The driver's lane of a transaction, whichever lane it was opened in.
+
+    In the driver's lane nothing is sent for this; a session begins if it has not.
+    """
     return handle if isinstance(handle, Lane) else await lane_of(handle)
 
 
@@ -153,16 +220,15 @@ class Connections:
         """Begin in the ORM's lane; nothing is sent before the first statement."""
         return CommandTransaction(self.sessions())
 
-    async def begin_lane(self, first: str = "begin") -> "LaneTransaction":
-        """Begin in the driver's lane; `first` may say more than that in the same round trip."""
-        pooled = await self.engine.raw_connection()
-        transaction = LaneTransaction(pooled)
-        try:
-            await transaction.lane.connection.execute(first)
-        except BaseException as error:
-            await transaction.roll_back(error)
-            raise
+    async def begin_lane(self) -> "LaneTransaction":
+        """Begin in the driver's lane, at once."""
+        transaction = LaneTransaction(self)
+        await transaction.lane.begun()
         return transaction
+
+    def open_lane(self, opening: Opening) -> "LaneTransaction":
+        """A transaction in the driver's lane that begins with its first statement."""
+        return LaneTransaction(self, opening)
 
     @asynccontextmanager
     async def command(self) -> AsyncIterator[AsyncSession]:
@@ -191,15 +257,21 @@ class Connections:
         await self.engine.dispose()
 
 
+def caller_changed(error: BaseException | None) -> bool:
+    """Whether an access check found that the process remembers somebody who has changed."""
+    return isinstance(error, asyncpg.PostgresError) and error.sqlstate == CALLER_CHANGED
+
+
 def may_be_repeated(error: BaseException) -> bool:
     """Whether the whole transaction may run again: it lost a race, or met a changed schema.
 
-    The database has undone it, and said so before anything became visible (REL-04).
+    The database has undone it, and said so before anything became visible (REL-04). A caller
+    who is not who they were when the process met them is met anew.
     """
     cause = error.__cause__ if isinstance(error, DBAPIError) else error
     while cause is not None and not isinstance(cause, asyncpg.PostgresError):
         cause = cause.__cause__
-    return isinstance(
+    return caller_changed(cause) or isinstance(
         cause,
         asyncpg.SerializationError
         | asyncpg.DeadlockDetectedError
@@ -249,28 +321,71 @@ class CommandTransaction:
 class LaneTransaction:
     """A transaction on the driver's connection."""
 
-    __slots__ = ("_pooled", "lane")
+    __slots__ = ("_connections", "_is_checked", "_opening", "_pooled", "lane")
 
-    def __init__(self, pooled: PoolProxiedConnection) -> None:
-        self._pooled = pooled
-        self.lane = Lane(cast("asyncpg.Connection", pooled.driver_connection))
+    def __init__(self, connections: Connections, opening: Opening | None = None) -> None:
+        self._connections = connections
+        self._opening = opening
+        self._pooled: PoolProxiedConnection | None = None
+        self._is_checked = opening is None
+        self.lane = Lane(None, transaction=self)
 
     @property
     def handle(self) -> Lane:
         return self.lane
 
-    async def commit(self) -> None:
+    async def begin(self) -> asyncpg.Connection:
+        """Begin, and check the access when there is an opening.
+
+        A pooled connection may have died since it was used: nothing has happened yet, so the
+        statement is repeated once on a fresh one.
+        """
+        first = "begin" if self._opening is None else self._opening.statement()
         try:
-            await self.lane.connection.execute("commit")
+            return await self._begin_once(first)
+        except Exception as error:
+            if not was_dead_already(error):
+                raise
+            return await self._begin_once(first)
+
+    async def read_alone(self, query: Query, values: Mapping[str, object]) -> list[asyncpg.Record]:
+        """Check the access, read and commit in one statement, on a connection of its own.
+
+        When the connection dies the read is repeated once: at worst its trace stands twice.
+        """
+        opening = cast("Opening", self._opening)
+        arguments = query.arguments({**values, **opening.parameters()})
+        try:
+            rows = await self._read_once(query.sql, arguments)
+        except Exception as error:
+            if not was_dead_already(error):
+                raise
+            rows = await self._read_once(query.sql, arguments)
+        self._is_checked = True
+        return rows
+
+    async def confirm(self) -> None:
+        """Make sure that the access has been checked, whatever was or was not asked."""
+        if not self._is_checked:
+            await self.lane.begun()
+
+    async def commit(self) -> None:
+        await self.confirm()
+        if self._pooled is None:
+            return
+        try:
+            await self.lane.execute("commit")
         except BaseException as error:
             await self.roll_back(error)
             if connection_lost(error):
                 raise OutcomeUnknown from error
             raise
-        await greenlet_spawn(self._pooled.close)
+        self._give_back()
 
     async def roll_back(self, error: BaseException) -> None:
-        connection = self.lane.connection
+        if self._pooled is None:
+            return
+        connection = _driver_of(self._pooled)
         try:
             if isinstance(error, TimeoutError):
                 # The server does not answer: neither would it answer to ROLLBACK.
@@ -279,13 +394,44 @@ class LaneTransaction:
             elif isinstance(error, asyncio.CancelledError) or connection.is_closed():
                 # A statement may still be under way: only a new connection is clean.
                 await greenlet_spawn(self._pooled.invalidate)
-            else:
+            elif connection.is_in_transaction():
                 await connection.execute("rollback")
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             # The connection died while failing: the server has rolled back already.
             await greenlet_spawn(self._pooled.invalidate)
         finally:
-            await greenlet_spawn(self._pooled.close)
+            self._give_back()
+
+    async def _begin_once(self, first: str) -> asyncpg.Connection:
+        self._pooled = await self._connections.engine.raw_connection()
+        connection = _driver_of(self._pooled)
+        try:
+            await connection.execute(first)
+        except BaseException as error:
+            await self.roll_back(error)
+            raise
+        self._is_checked = True
+        return connection
+
+    async def _read_once(self, sql: str, arguments: list[object]) -> list[asyncpg.Record]:
+        self._pooled = await self._connections.engine.raw_connection()
+        try:
+            rows = await _driver_of(self._pooled).fetch(sql, *arguments)
+        except BaseException as error:
+            await self.roll_back(error)
+            raise
+        self._give_back()
+        return rows
+
+    def _give_back(self) -> None:
+        # The driver's transaction has ended: there is nothing for the pool to send.
+        pooled, self._pooled = self._pooled, None
+        if pooled is not None:
+            pooled.close()
+
+
+def _driver_of(pooled: PoolProxiedConnection) -> asyncpg.Connection:
+    return cast("asyncpg.Connection", pooled.driver_connection)
 
 
 async def driver_connection(db: AsyncSession) -> asyncpg.Connection:
@@ -294,8 +440,7 @@ async def driver_connection(db: AsyncSession) -> asyncpg.Connection:
     SQLAlchemy sends BEGIN with its first statement, so one must have run before (the access
     check always has); otherwise what is done here would stand outside the transaction.
     """
-    pooled = await (await db.connection()).get_raw_connection()
-    return cast("asyncpg.Connection", pooled.driver_connection)
+    return _driver_of(await (await db.connection()).get_raw_connection())
 
 
 async def lane_of(db: AsyncSession) -> Lane:
@@ -309,7 +454,7 @@ def _hang_up(context: ExceptionContext) -> None:
     The session would send ROLLBACK, and wait as long again.
     """
     if isinstance(context.original_exception, TimeoutError) and context.connection is not None:
-        cast("asyncpg.Connection", context.connection.connection.driver_connection).terminate()
+        _driver_of(context.connection.connection).terminate()
         context.is_disconnect = True
         context.invalidate_pool_on_disconnect = False
 

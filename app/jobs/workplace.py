@@ -52,7 +52,7 @@ class Workplace:
     async def check(self) -> None:
         """Refuse a database that does not keep its promises. Raises Misconfigured."""
         async with self.connections.lane() as lane:
-            if findings := await catalogue.check(lane.connection):
+            if findings := await catalogue.check(await lane.begun()):
                 raise Misconfigured(findings)
 
     @asynccontextmanager

@@ -57,7 +57,7 @@ async def _database_answers(request: Request) -> bool:
 async def _ask(connections: Connections) -> bool:
     try:
         async with connections.lane() as lane:
-            return bool(await lane.connection.fetchval("select 1"))
+            return bool(await lane.fetchval("select 1"))
     except Exception as error:
         if not connection_lost(error):
             raise

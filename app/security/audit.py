@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.core.database import Handle, Query, in_lane, paged
 from app.models.audit import AuditAction, AuditEvent, AuditOutcome
+from app.security.openings import opening
 
 NAMED: Final = "participants_named"
 """Under which name a transaction remembers whose records it has touched."""
@@ -61,7 +62,7 @@ async def record(  # noqa: PLR0913 (the fields of AUD-08, by name)
     named.update(participant_ids or ())
     if participant_id is not None:
         named.add(participant_id)
-    await lane.connection.execute(
+    await lane.execute(
         _RECORD.sql,
         *_RECORD.arguments(
             {
@@ -86,6 +87,15 @@ def read_one(statement: Select[*tuple[Any, ...]], subtype: str, resource: str) -
     `statement` selects `id`, `participant_id` and `version`; nothing found leaves no row here,
     because the refusal is recorded where it is answered.
     """
+    return Query(
+        _and_one_trail(statement, subtype, resource),
+        alone=Query(_and_one_trail(opening(statement), subtype, resource)),
+    )
+
+
+def _and_one_trail(
+    statement: Select[*tuple[Any, ...]], subtype: str, resource: str
+) -> Select[*tuple[Any, ...]]:
     found = statement.cte("found")
     trail = (
         insert(AuditEvent)
@@ -112,7 +122,7 @@ def read_one(statement: Select[*tuple[Any, ...]], subtype: str, resource: str) -
         )
         .cte("trail")
     )
-    return Query(select(found).add_cte(trail))
+    return select(found).add_cte(trail)
 
 
 def read_many(statement: Select[*tuple[Any, ...]], subtype: str, resource: str) -> Query:
@@ -122,7 +132,17 @@ def read_many(statement: Select[*tuple[Any, ...]], subtype: str, resource: str) 
     shows, by the parameter `limit`: who is in that row was not seen, and is not named.
     """
     is_page = "limit" in Query(statement).names
-    found = (paged(statement) if is_page else statement).cte("found")
+    read = paged(statement) if is_page else statement
+    return Query(
+        _and_many_trail(read, subtype, resource, is_page=is_page),
+        alone=Query(_and_many_trail(opening(read), subtype, resource, is_page=is_page)),
+    )
+
+
+def _and_many_trail(
+    statement: Select[*tuple[Any, ...]], subtype: str, resource: str, *, is_page: bool
+) -> Select[*tuple[Any, ...]]:
+    found = statement.cte("found")
     shown = select(found.c.participant_id)
     if is_page:
         shown = shown.limit(bindparam("limit", type_=Integer) - 1)
@@ -145,4 +165,4 @@ def read_many(statement: Select[*tuple[Any, ...]], subtype: str, resource: str) 
         )
         .cte("trail")
     )
-    return Query(select(found).add_cte(trail))
+    return select(found).add_cte(trail)

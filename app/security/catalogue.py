@@ -101,7 +101,7 @@ async def findings(connections: Connections) -> list[str]:
     """The same of a database that may not answer at all."""
     try:
         async with connections.lane() as lane:
-            return await check(lane.connection)
+            return await check(await lane.begun())
     except Exception as error:
         if not connection_lost(error) and (sqlstate(error) or "")[:2] not in _NOT_LET_IN:
             raise

@@ -25,6 +25,8 @@ from app.core.database import (
     Lane,
     LaneTransaction,
     Transaction,
+    caller_changed,
+    connection_lost,
     was_dead_already,
 )
 from app.core.problems import Forbidden, InsufficientScope, Problem, Unauthenticated
@@ -33,6 +35,7 @@ from app.models.audit import AuditAction, AuditOutcome
 from app.runtime import Runtime
 from app.security import audit, idempotency
 from app.security.acquaintances import Acquaintance
+from app.security.openings import KnownOpening
 from app.security.permissions import POLICY, Permission
 from app.security.principal import Principal, Reach
 from app.security.rate_limits import Standing
@@ -46,18 +49,12 @@ _OPEN_IN_LANE: Final = f"{_OPEN}$1, $2, $3, $4, $5, $6)"
 _OPEN_IN_SESSION: Final = text(
     f"{_OPEN}:organization, :sign_in, :version, :now, :request, :source)"
 )
-_NOT_KNOWN_ANY_MORE: Final = "SW001"
 _OPENING_NAMES: Final = ("organization", "sign_in", "version", "now", "request", "source")
 _OPENING: Final = "opening"
 _PERMISSION: Final = "permission"
 _STANDING: Final = "standing"
 _TRANSACTION: Final = "transaction"
 _REFUSALS: Final = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
-
-
-def _literal(value: object) -> str:
-    """A value as SQL writes it; with standard strings only the quote needs care."""
-    return "'" + str(value).replace("'", "''") + "'"
 
 
 def runtime_of(connection: HTTPConnection) -> Runtime:
@@ -107,14 +104,6 @@ class Opening:
             self.source,
         )
 
-    def statement(self, acquaintance: Acquaintance) -> str:
-        """Begin and check the access of somebody whom this process knows, in one round trip.
-
-        The database compares what is known with what is true; it raises when they differ.
-        """
-        values = (*self.arguments(), acquaintance.known)
-        return f"begin; select open_known_request({', '.join(map(_literal, values))})"
-
 
 def _admit(
     row: Sequence[Any] | asyncpg.Record | None, opening: Opening, handle: Handle, runtime: Runtime
@@ -160,31 +149,31 @@ def own(handle: Handle, runtime: Runtime, principal: Principal) -> None:
     )
 
 
-async def open_lane(opening: Opening, runtime: Runtime) -> LaneTransaction:
-    """Open a transaction in the driver's lane and check the access, in its first statement.
+def lane_to(opening: Opening, runtime: Runtime) -> LaneTransaction | None:
+    """A transaction in the driver's lane for somebody whom this process knows; else None.
 
-    A pooled connection may have died since it was used: nothing has happened yet, so the
-    statement is repeated once on a fresh one. Raises Unauthenticated.
+    Nothing is believed yet: the access is checked in the transaction's first statement.
     """
-    try:
-        return await _open_lane_once(opening, runtime)
-    except Exception as error:
-        if not was_dead_already(error):
-            raise
-        return await _open_lane_once(opening, runtime)
-
-
-async def _open_lane_once(opening: Opening, runtime: Runtime) -> LaneTransaction:
     acquaintance = runtime.acquaintances.get(opening.claims.jti)
-    if acquaintance is not None:
+    if acquaintance is None:
+        return None
+    transaction = runtime.connections.open_lane(
+        KnownOpening(opening.arguments(), acquaintance.known)
+    )
+    _receive(transaction.lane, runtime, acquaintance)
+    return transaction
+
+
+async def open_lane(opening: Opening, runtime: Runtime) -> LaneTransaction:
+    """Begin a transaction in the driver's lane with the access checked. Raises Unauthenticated."""
+    if (transaction := lane_to(opening, runtime)) is not None:
         try:
-            transaction = await runtime.connections.begin_lane(opening.statement(acquaintance))
+            await transaction.confirm()
         except asyncpg.PostgresError as error:
-            if error.sqlstate != _NOT_KNOWN_ANY_MORE:
+            if not caller_changed(error):
                 raise
             runtime.acquaintances.forget(opening.claims.jti)
         else:
-            _receive(transaction.lane, runtime, acquaintance)
             return transaction
     return await _open_lane_to_a_stranger(opening, runtime)
 
@@ -193,7 +182,7 @@ async def _open_lane_to_a_stranger(opening: Opening, runtime: Runtime) -> LaneTr
     transaction = await runtime.connections.begin_lane()
     try:
         lane = transaction.lane
-        row = await lane.connection.fetchrow(_OPEN_IN_LANE, *opening.arguments())
+        row = await lane.fetchrow(_OPEN_IN_LANE, *opening.arguments())
         _admit(row, opening, lane, runtime)
     except BaseException as error:
         await transaction.roll_back(error)
@@ -255,7 +244,8 @@ async def get_lane(request: Request) -> Lane:
     """The request's transaction in the driver's lane. Its route ends it."""
     if (opened := request.scope["state"].get(_TRANSACTION)) is not None:
         return cast("LaneTransaction", opened).lane
-    transaction = await open_lane(*await _arrive(request))
+    opening, runtime = await _arrive(request)
+    transaction = lane_to(opening, runtime) or await _open_lane_to_a_stranger(opening, runtime)
     request.scope["state"][_TRANSACTION] = transaction
     return transaction.lane
 
@@ -282,13 +272,40 @@ async def commit(request: Request) -> None:
 
 
 async def roll_back(request: Request, error: BaseException) -> None:
-    """Undo the request's transaction; a refusal leaves its trace in one of its own (AUD-09)."""
+    """Undo the request's transaction; a refusal leaves its trace in one of its own (AUD-09).
+
+    Whoever is refused before anything was asked of the database has not been checked yet: that
+    is made up for first, because who may not call at all is told nothing else.
+    """
     state = request.scope["state"]
     transaction: Transaction | None = state.pop(_TRANSACTION, None)
     if transaction is not None:
-        await transaction.roll_back(error)
+        try:
+            if isinstance(transaction, LaneTransaction) and not _is_of_the_database(error):
+                await transaction.confirm()
+        except asyncpg.PostgresError as refusal:
+            _forget_changed(request, refusal)
+            raise
+        finally:
+            await transaction.roll_back(error)
+    _forget_changed(request, error)
     if isinstance(error, Problem) and error.status in _REFUSALS and _OPENING in state:
         await _record_refusal(request)
+
+
+def _is_of_the_database(error: BaseException) -> bool:
+    return (
+        not isinstance(error, Exception)
+        or isinstance(error, asyncpg.PostgresError)
+        or connection_lost(error)
+    )
+
+
+def _forget_changed(request: Request, error: BaseException) -> None:
+    """Whoever is not who they were is met anew when the request is repeated."""
+    if caller_changed(error):
+        opening: Opening = request.scope["state"][_OPENING]
+        runtime_of(request).acquaintances.forget(opening.claims.jti)
 
 
 Database = Annotated[AsyncSession, Depends(get_db)]

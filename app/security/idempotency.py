@@ -70,7 +70,12 @@ class RequestUnderWay(Problem):
 constraint_problem("stored_answer_pkey", RequestUnderWay)
 
 _PERSONAL: Final = (
-    Reach.SELF | Reach.CARE_TEAM | Reach.SUPERVISEES | Reach.ROSTER | Reach.UNATTENDED
+    Reach.SELF
+    | Reach.CARE_TEAM
+    | Reach.SUPERVISEES
+    | Reach.ROSTER
+    | Reach.UNATTENDED
+    | Reach.UNWATCHED
 )
 """The relationships to a person, which may have ended since the answer was given."""
 
@@ -107,7 +112,7 @@ async def begin(request: Request, handle: Handle, principal: Principal) -> None:
     key = hashlib.sha256(principal.account_id.bytes + value.encode()).digest()
     fingerprint = await _fingerprint(request)
     lane = await in_lane(handle)
-    (found,) = await lane.connection.fetch(_LOOK_UP, principal.account_id, key)
+    (found,) = await lane.fetch(_LOOK_UP, principal.account_id, key)
     if found["id"] is not None:
         if found["fingerprint"] != fingerprint:
             raise IdempotencyKeyReused
@@ -128,7 +133,7 @@ async def finish(request: Request, response: Response) -> None:
     sealed = secret.seal(_cell(answer_id), body.decode()) if body else None
     headers = {n: response.headers[n] for n in _KEPT_HEADERS if n in response.headers}
     lane = await in_lane(pending.handle)
-    await lane.connection.execute(
+    await lane.execute(
         _STORE,
         pending.account_id,
         pending.key,

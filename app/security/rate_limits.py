@@ -108,9 +108,7 @@ class RateLimits:
         if window.used_by_all >= quota.requests:
             return
         async with self._connections.lane() as lane:
-            row = await lane.connection.fetchrow(
-                _LEASE, key, window.started_at, quota.requests, _SHARE
-            )
+            row = await lane.fetchrow(_LEASE, key, window.started_at, quota.requests, _SHARE)
         if row is not None:
             window.leased += row["granted"]
             window.used_by_all = row["used_by_all"]

@@ -37,31 +37,25 @@ def _vault(lane: Lane) -> Vault:
 async def participant_key(handle: Handle, participant_id: UUID) -> DataKey:
     """The key that seals what is about this participant; made on first use."""
     lane = await in_lane(handle)
-    return await _vault(lane).for_participant(
-        lane.connection, lane.info["organization_id"], participant_id
-    )
+    return await _vault(lane).for_participant(lane, lane.info["organization_id"], participant_id)
 
 
 async def organization_key(handle: Handle, purpose: KeyPurpose) -> DataKey:
     """The organization's own key for staff names or for secrets."""
     lane = await in_lane(handle)
-    return await _vault(lane).for_organization(
-        lane.connection, lane.info["organization_id"], purpose
-    )
+    return await _vault(lane).for_organization(lane, lane.info["organization_id"], purpose)
 
 
 async def keys_for(handle: Handle, blobs: Iterable[bytes | None]) -> Keys:
     """Have at hand every key that these cells need; no round trip when all are cached."""
     lane = await in_lane(handle)
-    return await _vault(lane).load(lane.connection, lane.info["organization_id"], blobs)
+    return await _vault(lane).load(lane, lane.info["organization_id"], blobs)
 
 
 async def blind_index(handle: Handle, purpose: str, normalized: str) -> bytes:
     """Where an identifier can be looked up within the organization (PHI-04)."""
     lane = await in_lane(handle)
-    return await _vault(lane).blind_index(
-        lane.connection, lane.info["organization_id"], purpose, normalized
-    )
+    return await _vault(lane).blind_index(lane, lane.info["organization_id"], purpose, normalized)
 
 
 def login_index(handle: Handle, email: str) -> bytes:

@@ -29,6 +29,7 @@ import asyncpg
 from typing_extensions import override
 
 from app.core import clock
+from app.core.database import Lane
 from app.core.ids import new_id
 from app.core.problems import ServiceBusy
 from app.security import sealing
@@ -97,7 +98,7 @@ _REWRAP: Final = """
 """
 
 # Inside quotes: the class of the type stubs is generic, the driver's own is not.
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | Lane"
 Row: TypeAlias = Mapping[str, Any] | asyncpg.Record
 Slot: TypeAlias = tuple[UUID, UUID | None, str]
 

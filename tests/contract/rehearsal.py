@@ -5,9 +5,10 @@ transaction is undone where it would have been committed. The database, its righ
 constraints are the real ones.
 """
 
+import asyncpg
 from typing_extensions import override
 
-from app.core.database import CommandTransaction, Connections, LaneTransaction
+from app.core.database import CommandTransaction, Connections, LaneTransaction, Opening
 
 
 class _Undone(Exception):
@@ -28,7 +29,17 @@ class _RehearsedLane(LaneTransaction):
 
     @override
     async def commit(self) -> None:
+        await self.confirm()
         await self.roll_back(_Undone())
+
+    @override
+    async def _read_once(self, sql: str, arguments: list[object]) -> list[asyncpg.Record]:
+        # The statement would commit by itself: it runs where somebody else can undo it.
+        transaction = await self._connections.begin_lane()
+        try:
+            return await transaction.lane.fetch(sql, *arguments)
+        finally:
+            await transaction.roll_back(_Undone())
 
 
 class Rehearsal(Connections):
@@ -39,7 +50,11 @@ class Rehearsal(Connections):
         return _RehearsedCommand(self.sessions())
 
     @override
-    async def begin_lane(self, first: str = "begin") -> LaneTransaction:
-        transaction = await super().begin_lane(first)
-        transaction.__class__ = _RehearsedLane
+    async def begin_lane(self) -> LaneTransaction:
+        transaction = _RehearsedLane(self)
+        await transaction.lane.begun()
         return transaction
+
+    @override
+    def open_lane(self, opening: Opening) -> LaneTransaction:
+        return _RehearsedLane(self, opening)

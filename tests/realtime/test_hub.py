@@ -449,7 +449,7 @@ async def kill_backends(stage: Stage, application: str) -> int:
             await stack.enter_async_context(runtime.connections.lane())
             for _ in range(runtime.settings.pool_size)
         ]
-        pids = [await lane.connection.fetchval("select pg_backend_pid()") for lane in own]
+        pids = [await lane.fetchval("select pg_backend_pid()") for lane in own]
         killed = await own[0].connection.fetch(
             "select pg_terminate_backend(pid) from pg_stat_activity"
             " where application_name = $1 and pid <> all ($2::int[])",

@@ -46,7 +46,7 @@ async def begin(make: Make, room_id: UUID, person: Person, at: datetime) -> UUID
 
 async def end(make: Make, connection_id: UUID, at: datetime) -> int:
     async with make.runtime.connections.lane() as lane:
-        await lane.connection.execute("select enter_organization($1)", make.organization_id)
+        await lane.execute("select enter_organization($1)", make.organization_id)
         return await attendance.end_presence(lane, connection_id, at)
 
 

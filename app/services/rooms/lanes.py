@@ -40,7 +40,7 @@ async def entered(runtime: Runtime, organization_id: UUID | None) -> AsyncIterat
 
 async def keep_organization_time(lane: Lane) -> None:
     """Let `clock.now()` be the organization's, as a request's first statement would."""
-    offset: timedelta | None = await lane.connection.fetchval(_OFFSET)
+    offset: timedelta | None = await lane.fetchval(_OFFSET)
     clock.set_organization_offset(offset or clock.ZERO)
 
 
@@ -58,7 +58,7 @@ async def _begin_once(runtime: Runtime, organization_id: UUID | None) -> LaneTra
     transaction = await runtime.connections.begin_lane()
     try:
         organization = "" if organization_id is None else str(organization_id)
-        await transaction.lane.connection.execute(_ENTER, organization)
+        await transaction.lane.execute(_ENTER, organization)
     except BaseException as error:
         await transaction.roll_back(error)
         raise

@@ -157,7 +157,7 @@ async def mark_read(lane: Lane, principal: Principal, room_id: UUID, seq: int) -
 
     Raises NotFound.
     """
-    if await lane.connection.fetchval(_MARK, room_id, principal.account_id, seq) is None:
+    if await lane.fetchval(_MARK, room_id, principal.account_id, seq) is None:
         raise NotFound
 
 
@@ -173,7 +173,7 @@ async def _target(lane: Lane, principal: Principal, room_id: UUID, seq: int) -> 
     room = await get_room(lane, principal, room_id)
     if seq < room.first_seq:
         raise NotFound
-    row = await lane.connection.fetchrow(_TARGET, room_id, seq)
+    row = await lane.fetchrow(_TARGET, room_id, seq)
     if row is None or row["kind"] != EntryKind.MESSAGE:
         raise NotFound
     return _Target(
@@ -199,7 +199,7 @@ async def _post(  # noqa: PLR0913 (the columns of an entry)
     if body is not None:
         key = await _key_of(lane, principal)
         sealed = seals.sealed(key, "room_entry", entry_id, body=body)["body"]
-    (row,) = await lane.connection.fetch(
+    (row,) = await lane.fetch(
         _POST,
         room_id,
         principal.account_id,

@@ -71,8 +71,8 @@ async def arrive(lane: Lane, principal: Principal, room: RoomRead) -> Arrival:
     Each connection has a presence of its own, which the attendance of a session refers to.
     """
     presence_id, now = new_id(), clock.wall()
-    present = await _authors(lane, await lane.connection.fetch(_PRESENT, room.id, now))
-    await lane.connection.execute(_ARRIVE, presence_id, room.id, room.member_id, now + LIFE)
+    present = await _authors(lane, await lane.fetch(_PRESENT, room.id, now))
+    await lane.execute(_ARRIVE, presence_id, room.id, room.member_id, now + LIFE)
     await tell(lane, room.id, room.member_id, "present")
     if principal.participant_id is not None and room.session_id is not None:
         await attendance.begin_presence(
@@ -85,9 +85,9 @@ async def leave(lane: Lane, presence_ids: Collection[UUID], at: datetime) -> Non
     """End presences: the others see it, and the stretches of attendance that they proved end."""
     for presence_id in presence_ids:
         await attendance.end_presence(lane, presence_id, at)
-    gone = await lane.connection.fetch(_LEAVE, list(presence_ids))
+    gone = await lane.fetch(_LEAVE, list(presence_ids))
     for row in gone:
-        if not await lane.connection.fetchval(
+        if not await lane.fetchval(
             _ELSEWHERE, row["room_id"], row["member_id"], clock.wall()
         ):
             await tell(lane, row["room_id"], row["member_id"], "absent")
@@ -99,8 +99,8 @@ async def refresh(lane: Lane, presence_ids: Collection[UUID]) -> None:
     Those ended with their last heartbeat, at the organization's time.
     """
     now = clock.wall()
-    await lane.connection.execute(_REFRESH, list(presence_ids), now + LIFE)
-    for row in await lane.connection.fetch(_EXPIRED, now):
+    await lane.execute(_REFRESH, list(presence_ids), now + LIFE)
+    for row in await lane.fetch(_EXPIRED, now):
         silent_for = now - (row["expires_at"] - LIFE)
         await leave(lane, [row["id"]], clock.now() - silent_for)
 
@@ -108,12 +108,12 @@ async def refresh(lane: Lane, presence_ids: Collection[UUID]) -> None:
 async def tell(lane: Lane, room_id: UUID, member_id: UUID, state: State) -> None:
     """Show the others that a member came, writes or went; not stored."""
     payload = f"{lane.info['organization_id']}:{room_id}:{member_id}:{state}"
-    await lane.connection.execute(_TELL, _CHANNEL, payload)
+    await lane.execute(_TELL, _CHANNEL, payload)
 
 
 async def member_of(lane: Lane, room_id: UUID, member_id: UUID) -> Author | None:
     """A member as the room knows them, while they are in it."""
-    rows = await lane.connection.fetch(_MEMBER, room_id, member_id)
+    rows = await lane.fetch(_MEMBER, room_id, member_id)
     authors = await _authors(lane, rows)
     return authors[0] if authors else None
 

@@ -25,29 +25,29 @@ _HEADS: Final = "select id, head_seq from room where id = any ($1::uuid[])"
 
 async def live_sign_ins(lane: Lane, sign_in_ids: Collection[UUID]) -> set[tuple[UUID, int]]:
     """Which of these sign-ins still open something, with the version that does."""
-    rows = await lane.connection.fetch(_SIGN_INS, list(sign_in_ids), clock.wall())
+    rows = await lane.fetch(_SIGN_INS, list(sign_in_ids), clock.wall())
     return {(row["id"], row["version"]) for row in rows}
 
 
 async def standing_members(lane: Lane, member_ids: Collection[UUID]) -> set[UUID]:
     """Which of these memberships last."""
-    rows = await lane.connection.fetch(_MEMBERS, list(member_ids))
+    rows = await lane.fetch(_MEMBERS, list(member_ids))
     return {row["id"] for row in rows}
 
 
 async def members_of(lane: Lane, room_id: UUID) -> set[UUID]:
     """Every membership of a room that lasts."""
-    rows = await lane.connection.fetch(_PRESENT_MEMBERS, room_id)
+    rows = await lane.fetch(_PRESENT_MEMBERS, room_id)
     return {row["id"] for row in rows}
 
 
 async def heads_of(lane: Lane, room_ids: Collection[UUID]) -> dict[UUID, int]:
     """How far the logs of these rooms reach."""
-    rows = await lane.connection.fetch(_HEADS, list(room_ids))
+    rows = await lane.fetch(_HEADS, list(room_ids))
     return {row["id"]: row["head_seq"] for row in rows}
 
 
 async def position_of(lane: Lane) -> int:
     """The last position that was given to an event of the organization."""
-    position: int = await lane.connection.fetchval(_POSITION)
+    position: int = await lane.fetchval(_POSITION)
     return position

@@ -87,11 +87,11 @@ async def use_ticket(runtime: Runtime, ticket: str) -> Admission:
     """
     digest, now = secrets.digest(ticket), clock.wall()
     async with lanes.entered(runtime, None) as lane:
-        organization_id = await lane.connection.fetchval(_OWNER, digest)
+        organization_id = await lane.fetchval(_OWNER, digest)
         if organization_id is None:
             raise Unauthenticated
-        await lane.connection.execute(_ENTER, organization_id)
-        row = await lane.connection.fetchrow(_USE, digest, now)
+        await lane.execute(_ENTER, organization_id)
+        row = await lane.fetchrow(_USE, digest, now)
     if row is None:
         raise Unauthenticated
     claims = AccessClaims(
