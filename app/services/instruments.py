@@ -20,13 +20,18 @@ def find_instrument(key: str, version: str | None = None) -> Instrument | None:
     instrument = shipped().get(key)
     if instrument is None or version not in {None, instrument.version}:
         return None
-    return instrument
+    # One that ships on a condition is off until somebody has accepted the condition.
+    return None if instrument.ship == "conditional" else instrument
 
 
 @cache
 def list_instruments() -> Sequence[InstrumentSummary]:
     """Every instrument that may be assigned, by key."""
-    return [InstrumentSummary.model_validate(_summary(each)) for each in shipped().values()]
+    return [
+        InstrumentSummary.model_validate(_summary(each))
+        for each in shipped().values()
+        if each.ship != "conditional"
+    ]
 
 
 def read_instrument(key: str) -> InstrumentRead:

@@ -36,8 +36,34 @@ def definition(key: str = "phq-9") -> Raw:
     return copy.deepcopy(raw)
 
 
-def test_the_catalogue_holds_the_four_that_ship() -> None:
-    assert set(shipped()) == {"phq-9", "gad-7", "readiness", "rulers"}
+FREE = {
+    "asq",
+    "audit-c",
+    "bam",
+    "core-10",
+    "gad-2",
+    "gad-7",
+    "k6",
+    "pc-ptsd-5",
+    "pcl-5",
+    "phq-15",
+    "phq-2",
+    "phq-4",
+    "phq-8",
+    "phq-9",
+    "readiness",
+    "rulers",
+    "session-check-in",
+    "socrates-8a",
+    "socrates-8d",
+}
+
+
+def test_the_catalogue_holds_what_ships_and_says_what_is_conditional() -> None:
+    assert {key for key, each in shipped().items() if each.ship == "yes"} == FREE
+    conditional = {key: each for key, each in shipped().items() if each.ship == "conditional"}
+    assert set(conditional) == {"audit", "dass-21"}
+    assert all(each.license.condition for each in conditional.values())
 
 
 def test_a_definition_cannot_be_changed_after_loading() -> None:
@@ -72,21 +98,21 @@ def test_published_wording_codes_and_order_are_kept() -> None:
     assert gad7.response_sets["freq4"][0].label == "Not at all"
 
 
-@pytest.mark.parametrize("key", ["readiness", "rulers"])
+@pytest.mark.parametrize("key", ["readiness", "rulers", "session-check-in"])
 def test_project_authored_instruments_say_that_they_are_not_validated(key: str) -> None:
     instrument = shipped()[key]
     assert not instrument.is_validated
     assert "Not a validated instrument." in instrument.license.notices
 
 
-@pytest.mark.parametrize("key", ["phq-9", "gad-7"])
+@pytest.mark.parametrize("key", ["phq-9", "gad-7", "phq-2", "phq-4", "phq-8", "phq-15", "gad-2"])
 def test_free_instruments_carry_their_attribution(key: str) -> None:
     assert shipped()[key].license.attribution.endswith(
         "No permission required to reproduce, translate, display or distribute."
     )
 
 
-@pytest.mark.parametrize("key", ["phq-9", "gad-7", "readiness", "rulers"])
+@pytest.mark.parametrize("key", sorted(shipped()))
 def test_a_definition_survives_being_written_and_read_again(key: str) -> None:
     instrument = shipped()[key]
     assert load(json.loads(json.dumps(dump(instrument)))) == instrument
@@ -522,7 +548,7 @@ def test_an_expression_of_two_forms_is_refused() -> None:
 
 def test_unrounded_scores_have_bands_that_touch() -> None:
     raw = definition()
-    raw["flags"] = []
+    raw["flags"] = raw["settings"] = []
     raw["scores"] = [
         {
             "id": "total",

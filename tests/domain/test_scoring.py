@@ -46,7 +46,7 @@ def variant(**changed: object) -> Instrument:
     """PHQ-9 with other scores, for methods that no shipped instrument uses."""
     file = resources.files("app") / "instruments" / "phq-9.json"
     raw: dict[str, object] = copy.deepcopy(json.loads(file.read_text(encoding="utf-8")))
-    raw |= {"flags": [], "change": None, **changed}
+    raw |= {"flags": [], "change": None, "settings": [], **changed}
     return load(raw)
 
 
@@ -163,7 +163,8 @@ def test_worse_answers_never_lower_the_score(values: list[int | None], place: in
     worse = list(values)
     worse[place] = (before or 0) + 1
     for low, high in zip(score(PHQ9, phq9(*values)), score(PHQ9, phq9(*worse)), strict=True):
-        assert (low.exact is None) is (high.exact is None)
+        # An algorithm may be decided by what was made worse, however much is blank.
+        assert (low.exact is None) is (high.exact is None) or low.id == "mds"
         if low.exact is not None and high.exact is not None:
             assert low.exact <= high.exact
             assert (low.value or 0) <= (high.value or 0)
@@ -186,8 +187,11 @@ def test_reversing_twice_is_identity(values: list[int]) -> None:
     ]
     reversed_form = variant(items=items)
     flipped = phq9(*(3 - value for value in values))
-    straight = {each.id: each.value for each in score(PHQ9, phq9(*values))}
-    assert {each.id: each.value for each in score(reversed_form, flipped)} == straight
+    straight = by_id(PHQ9, phq9(*values))
+    turned = by_id(reversed_form, flipped)
+    # The algorithm reads the answers themselves, so it is none of the law's business.
+    for code in ("total", "phq2", "phq8"):
+        assert turned[code].value == straight[code].value
 
 
 def test_reversing_counts_from_the_other_end_of_the_range() -> None:

@@ -236,7 +236,7 @@ async def test_submitting_scores_and_bands(make: Make) -> None:
 
     assert done["state"] == "submitted"
     read = (await clinician.get(f"/v1/assessments/{done['id']}")).json()
-    total, phq2, phq8 = read["scores"]
+    total, phq2, phq8, _ = read["scores"]
     assert (total["code"], total["value"], total["band"]) == ("total", 8, "mild")
     assert (phq2["code"], phq2["value"]) == ("phq2", 2)
     assert (phq8["code"], phq8["value"]) == ("phq8", 8)
@@ -306,7 +306,7 @@ async def test_two_submissions_at_one_moment_are_one(make: Make) -> None:
 
     assert sorted(answer.status_code for answer in both) == [HTTPStatus.OK, HTTPStatus.CONFLICT]
     read = (await clinician.get(f"/v1/assessments/{saved['id']}")).json()
-    assert [score["code"] for score in read["scores"]] == ["total", "phq2", "phq8"]
+    assert [score["code"] for score in read["scores"]] == ["total", "phq2", "phq8", "mds"]
 
 
 async def test_an_expired_assessment_takes_no_answers(make: Make) -> None:

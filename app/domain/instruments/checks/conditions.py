@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
-from itertools import islice, product
+from itertools import product
 from typing import Final
 
 from app.domain.instruments.definitions import FlagKind, FlagRule, Instrument, Item, ItemType
@@ -26,7 +26,7 @@ from app.domain.instruments.expressions import (
 from app.domain.instruments.faults import Fault
 from app.domain.instruments.visibility import asked
 
-_MOST_TRIED: Final = 20_000
+_MOST_TRIED: Final = 4_096
 """How many fillings of a form are tried; a condition that needs more is taken to be reachable."""
 
 
@@ -116,14 +116,12 @@ def is_reachable(instrument: Instrument, expression: Expression) -> bool:
     items = {name: instrument.item(name) for each in conditions for name in items_of(each)}
     known = sorted((item for item in items.values() if item is not None), key=lambda i: i.id)
     choices = [_telling_answers(instrument, item, conditions) for item in known]
-    fillings = list(islice(product(*choices), _MOST_TRIED + 1))
-    if len(fillings) > _MOST_TRIED:
-        return True
     names = [item.id for item in known]
-    return any(
-        holds(expression, Facts(asked(instrument, dict(zip(names, filling, strict=True)))))
-        for filling in fillings
-    )
+    for tried, filling in enumerate(product(*choices)):
+        answers = asked(instrument, dict(zip(names, filling, strict=True)))
+        if tried == _MOST_TRIED or holds(expression, Facts(answers)):
+            return True
+    return False
 
 
 def _is_of_this_form(atom: Atom) -> bool:
@@ -163,7 +161,8 @@ def _telling_answers(
     for value in (None, *_samples(instrument, item, about)):
         facts = Facts({item.id: value})
         kinds.setdefault(tuple(holds(atom, facts) for atom in about), value)
-    return list(kinds.values())
+    # What fulfils most comes first, so that a condition that can hold is seen to at once.
+    return [kinds[outcomes] for outcomes in sorted(kinds, key=lambda k: -k.count(True))]
 
 
 def _samples(instrument: Instrument, item: Item, about: list[Atom]) -> Iterator[AnswerValue]:
