@@ -66,6 +66,42 @@ async def test_auth_12_a_revoked_sign_in_is_refused_although_the_process_knew_it
     assert (await clinician.get("/v1/participants")).status_code == HTTPStatus.UNAUTHORIZED
 
 
+async def test_authz_02_a_role_that_was_given_opens_at_once_although_the_process_knew_them_without(
+    make: Make,
+) -> None:
+    somebody = await make.staff(StaffRole.ADMINISTRATOR)
+    assert (await somebody.get("/v1/participants")).status_code == HTTPStatus.FORBIDDEN
+    assert (await somebody.get("/v1/rooms")).status_code == HTTPStatus.FORBIDDEN
+
+    async with make.transaction() as db:
+        await db.execute(
+            text("update staff_member set roles = '{clinician}' where id = :id"),
+            {"id": somebody.staff_member_id},
+        )
+
+    assert (await somebody.get("/v1/participants")).status_code == HTTPStatus.OK
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/participants?limit=much", "/v1/participants?cursor=bent", "/v1/participants"]
+)
+async def test_auth_12_a_revoked_sign_in_learns_nothing_of_what_else_is_wrong(
+    make: Make, path: str
+) -> None:
+    """Requests that fail before the database is asked are checked all the same."""
+    administrator = await make.staff(StaffRole.ADMINISTRATOR)
+    clinician = await make.staff(StaffRole.CLINICIAN)
+    people = [administrator, clinician]
+    before = [(await person.get(path)).status_code for person in people]
+
+    async with make.transaction() as db:
+        await db.execute(text("update sign_in set revoked_at = now()"))
+
+    assert HTTPStatus.UNAUTHORIZED not in before
+    answers = [(await person.get(path)).status_code for person in people]
+    assert answers == [HTTPStatus.UNAUTHORIZED] * 2
+
+
 async def test_a_moved_clock_reaches_a_known_caller(make: Make) -> None:
     clinician = await make.staff(StaffRole.CLINICIAN)
     participant = await make.participant(team=[clinician])
