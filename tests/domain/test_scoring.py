@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Sequence
 from decimal import Decimal
 from importlib import resources
 from typing import Any
@@ -328,8 +329,17 @@ def test_a_date_is_its_full_text(value: AnswerValue, code: str | None) -> None:
     assert check_answer(form, "q1", value) == code
 
 
-def codes(instrument: Instrument, answers: Answers, **earlier: Administration) -> set[str]:
-    return {f.code for f in flags(instrument, answers, score(instrument, answers), **earlier)}
+def codes(
+    instrument: Instrument,
+    answers: Answers,
+    *,
+    previous: Administration | None = None,
+    baseline: Administration | None = None,
+    recent: Sequence[Administration] = (),
+) -> set[str]:
+    scores = score(instrument, answers)
+    raised = flags(instrument, answers, scores, previous=previous, baseline=baseline, recent=recent)
+    return {flag.code for flag in raised}
 
 
 @pytest.mark.parametrize("value", [1, 2, 3])
@@ -473,3 +483,113 @@ def test_only_visible_required_items_are_named_as_unanswered() -> None:
     assert unanswered(PHQ9, phq9(*[0] * 8)) == ["q9"]
     assert "minor_adult_on_premises" not in unanswered(READINESS, {"is_minor": True})
     assert "is_minor" in unanswered(READINESS, {})
+
+
+CHECK_IN, ASQ, CORE10, BAM = (shipped()[k] for k in ("session-check-in", "asq", "core-10", "bam"))
+
+
+def check_in(alliance: int, tech: int = 4) -> Administration:
+    answers: dict[str, AnswerValue | None] = {
+        **dict.fromkeys(("bond", "goal", "task", "take_part", "useful"), alliance),
+        "tech": tech,
+    }
+    return Administration(answers, score(CHECK_IN, answers))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "flagged"),
+    [
+        ((3, 3, 3), 2, True),
+        ((4, 4, 1), 2, True),
+        ((3, 3, 2), 2, False),
+        ((3, 3), 2, False),
+        ((), 2, False),
+        ((3, 3, 3, 0, 0), 2, True),
+    ],
+)
+def test_a_drop_of_alliance_is_held_against_the_persons_own_last_three(
+    before: tuple[int, ...],
+    now: int,
+    flagged: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    form = check_in(now)
+    raised = codes(CHECK_IN, form.answers, recent=[check_in(each) for each in before])
+    assert ("alliance_drop" in raised) is flagged
+
+
+def test_technology_that_fails_twice_in_a_row_asks_for_support() -> None:
+    bad, good = check_in(4, tech=1), check_in(4, tech=2)
+    assert "technical_support_needed" in codes(CHECK_IN, bad.answers, previous=bad)
+    assert "technical_support_needed" not in codes(CHECK_IN, bad.answers, previous=good)
+    assert "technical_support_needed" not in codes(CHECK_IN, bad.answers)
+
+
+@pytest.mark.parametrize(
+    ("answers", "raised"),
+    [
+        ({"q1": "no", "q2": "no", "q3": "no", "q4": "no"}, set()),
+        ({"q1": "yes", "q2": "no", "q3": "no", "q4": "no", "q5": "no"}, {"asq_positive"}),
+        ({"q1": "no", "q2": "no", "q3": "no", "q4": "declined", "q5": "no"}, {"asq_positive"}),
+        (
+            {"q1": "no", "q2": "no", "q3": "no", "q4": "yes", "q5": "yes"},
+            {"asq_positive", "asq_acute"},
+        ),
+        (
+            {"q1": "yes", "q2": "no", "q3": "no", "q4": "no"},
+            {"asq_positive", "safety_item_unanswered"},
+        ),
+        ({"q1": "no", "q2": "no", "q3": "no"}, {"safety_item_unanswered"}),
+        # An answer to a question that the form no longer asks is heard all the same.
+        ({"q1": "no", "q2": "no", "q3": "no", "q4": "no", "q5": "yes"}, {"asq_acute"}),
+    ],
+)
+def test_the_suicide_screen_raises_what_its_toolkit_asks_for(
+    answers: dict[str, AnswerValue | None], raised: set[str]
+) -> None:
+    assert codes(ASQ, answers) == raised
+
+
+@pytest.mark.parametrize(
+    ("value", "tiers"),
+    [
+        (0, set()),
+        (1, {Tier.URGENT}),
+        (2, {Tier.URGENT, Tier.ACUTE}),
+        (4, {Tier.URGENT, Tier.ACUTE}),
+    ],
+)
+def test_a_plan_to_end_life_is_urgent_and_an_often_made_one_acute(
+    value: int, tiers: set[Tier]
+) -> None:
+    assert {f.tier for f in flags_at_answer(CORE10, "q6", {"q6": value})} == tiers
+
+
+def test_use_is_watched_only_against_an_earlier_form_and_opiates_always() -> None:
+    using: dict[str, AnswerValue | None] = {"q4": 1, "q5": 0, "q6": 1, "q7e": 1}
+    first = Administration({"q6": 0}, ())
+    assert codes(BAM, using) == {"overdose_risk"}
+    assert codes(BAM, using, baseline=first) == {"overdose_risk", "use_reported"}
+    assert codes(BAM, {"q4": 0, "q6": 0}, baseline=first) == set()
+
+
+@pytest.mark.parametrize(
+    ("key", "answers", "code"),
+    [
+        ("phq-15", {"f": 2}, "medical_review"),
+        ("phq-15", {"h": 2}, "medical_review"),
+        ("pcl-5", {"q16": 3}, "risk_behavior"),
+        ("k6", {"q2": 4}, "hopeless_or_worthless"),
+        ("k6", {"q6": 4}, "hopeless_or_worthless"),
+        ("dass-21", {"q21": 3}, "hopeless_or_worthless"),
+        ("audit", {"q1": 4, "q2": 1, "q6": 2}, "withdrawal_risk_assess"),
+        ("session-check-in", {"bond": 1}, "alliance_low"),
+    ],
+)
+def test_the_other_flags_of_the_reference(
+    key: str, answers: dict[str, AnswerValue | None], code: str
+) -> None:
+    instrument = shipped()[key]
+    below = {k: v - 1 for k, v in answers.items() if isinstance(v, int)}
+    above = {k: v + 1 for k, v in answers.items() if isinstance(v, int)}
+    assert code in codes(instrument, answers)
+    assert code not in codes(instrument, above if code == "alliance_low" else below)

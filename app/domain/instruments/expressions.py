@@ -224,7 +224,8 @@ class Facts:
 
     `displayed` are the rounded scores that bands and thresholds speak of;
     `exact` the unrounded ones that changes are measured with. A score that
-    could not be computed is absent or `None` in both.
+    could not be computed is absent or `None` in both. What a form did not ask
+    is `hidden`: no comparison with it holds, because nobody said it.
     """
 
     answers: Mapping[str, AnswerValue | None]
@@ -233,6 +234,7 @@ class Facts:
     previous: Self | None = None
     baseline: Self | None = None
     recent: tuple[Self, ...] = ()
+    hidden: frozenset[str] = frozenset()
 
     def answer(self, item: str, at: Earlier | None) -> AnswerValue | None:
         """Give the answer to an item, of this administration or of an earlier one."""
@@ -250,10 +252,8 @@ def holds(  # noqa: PLR0911 - one return for each form of the language
 ) -> bool | None:
     """Say whether an expression is true, false or unknown by the facts."""
     match expression:
-        case ItemIs(item, op, value, at):
-            return _compare(op, facts.answer(item, at), value)
-        case ItemIn(item, _, values, at):
-            return _among(facts.answer(item, at), values)
+        case ItemIs() | ItemIn():
+            return _of_item(expression, facts)
         case ScoreIs(score, op, value):
             return _compare(op, facts.displayed.get(score), value)
         case DeltaIs(delta, vs, op, value):
@@ -299,6 +299,15 @@ def items_of(expression: Expression) -> frozenset[str]:
             case _:
                 assert_never(atom)
     return frozenset(names)
+
+
+def _of_item(expression: ItemIs | ItemIn, facts: Facts) -> bool | None:
+    if expression.at is None and expression.item in facts.hidden:
+        return False
+    answer = facts.answer(expression.item, expression.at)
+    if isinstance(expression, ItemIs):
+        return _compare(expression.op, answer, expression.value)
+    return _among(answer, expression.value)
 
 
 def _compare(op: Operator, left: AnswerValue | None, right: AnswerValue) -> bool | None:

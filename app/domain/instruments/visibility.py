@@ -1,7 +1,7 @@
 """Which questions are asked, by the answers that are there.
 
-A question whose condition rests on one that was not asked is not asked either.
-What cannot be said yet, because an answer is still missing, is unknown.
+No comparison with a question that was not asked holds. What cannot be said
+yet, because an answer is still missing, is unknown.
 """
 
 from collections.abc import Mapping
@@ -28,11 +28,8 @@ class _Walk:
 
     def _condition(self, expression: Expression) -> bool | None:
         named = [self.instrument.item(name) for name in sorted(items_of(expression))]
-        parents = [parent for parent in named if parent is not None]
-        shown = {p.id: None if self.judge(p) is False else self.answers.get(p.id) for p in parents}
-        outcome = holds(expression, Facts(shown))
-        awaited = any(shown[p.id] is None and self.judge(p) is not False for p in parents)
-        return False if outcome is None and not awaited else outcome
+        hidden = frozenset(p.id for p in named if p is not None and self.judge(p) is False)
+        return holds(expression, Facts(self.answers, hidden=hidden))
 
 
 def is_asked(

@@ -96,6 +96,12 @@ class _Form:
                 found[item.id] = worth
         return found
 
+    def counts(self, rule: ScoreRule) -> tuple[int, int]:
+        """How many items of a score are answered, and how many of those asked are not."""
+        asked_for = [name for name in rule.items if self.is_shown[name] is not False]
+        answered = [name for name in asked_for if self.answers.get(name) is not None]
+        return len(answered), len(asked_for) - len(answered)
+
     def _worth(self, item: Item) -> Decimal | None:
         if self.is_shown[item.id] is False:
             return None if item.hidden_worth is None else Decimal(item.hidden_worth)
@@ -103,15 +109,15 @@ class _Form:
 
 
 def _score(form: _Form, rule: ScoreRule, before: Sequence[Score], attributes: Attributes) -> Score:
-    answered = form.worths(rule)
-    counted = [name for name in rule.items if name in answered or name not in rule.optional]
-    missing = len(counted) - len(answered)
     if rule.method is Method.ALGORITHM:
+        answered, missing = form.counts(rule)
         exact = _decided(form, rule, before)
-    elif missing > rule.missing.max or not answered:
-        exact = None
     else:
-        exact = _exact_value(rule, counted, answered)
+        worths = form.worths(rule)
+        counted = [name for name in rule.items if name in worths or name not in rule.optional]
+        answered, missing = len(worths), len(counted) - len(worths)
+        is_known = answered > 0 and missing <= rule.missing.max
+        exact = _exact_value(rule, counted, worths) if is_known else None
     value = None if exact is None else _displayed(rule, exact)
     reading = rule.reading(attributes)
     band = None if value is None else reading.band(value)
@@ -124,7 +130,7 @@ def _score(form: _Form, rule: ScoreRule, before: Sequence[Score], attributes: At
         is_prorated=exact is not None
         and missing > 0
         and rule.missing.policy is MissingPolicy.PRORATE,
-        answered=len(answered),
+        answered=answered,
         missing=missing,
         band=None if band is None else band.code,
         cutoffs_met=tuple(
@@ -137,7 +143,11 @@ def _score(form: _Form, rule: ScoreRule, before: Sequence[Score], attributes: At
 
 def _decided(form: _Form, rule: ScoreRule, before: Sequence[Score]) -> Fraction | None:
     """Take the first case that holds; one that nobody can judge ends the search."""
-    facts = Facts(form.answers, displayed={each.id: each.value for each in before})
+    facts = Facts(
+        form.answers,
+        displayed={each.id: each.value for each in before},
+        hidden=frozenset(name for name, is_shown in form.is_shown.items() if is_shown is False),
+    )
     for case in rule.cases:
         outcome = holds(case.when, facts)
         if outcome is None:
