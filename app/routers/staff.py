@@ -73,6 +73,7 @@ async def read_staff_member(
         PreconditionFailed,
         staff.LastAdministrator,
         staff.UnknownSupervisor,
+        care_teams.LastOfCareTeam,
     ),
 )
 async def update_staff_member(
@@ -80,12 +81,17 @@ async def update_staff_member(
     body: StaffMemberUpdate,
     response: Response,
     db: Database,
-    _: StaffManager,
+    principal: StaffManager,
     if_match: IfMatch = None,
 ) -> StaffMemberRead:
-    """Change a staff member; with new roles, their apps must refresh their tokens."""
+    """Change a staff member; with new roles, their apps must refresh their tokens.
+
+    Roles in which they could not attend participants in treatment who have nobody else are
+    refused, as disabling them would be.
+    """
     version = expected_version(if_match)
-    return tagged(response, await staff.update_staff_member(db, staff_member_id, body, version))
+    changed = await staff.update_staff_member(db, principal, staff_member_id, body, version)
+    return tagged(response, changed)
 
 
 @routes.post(

@@ -4,6 +4,7 @@ Every service's query for a participant's data contains `participants_visible_to
 what it does not let through does not exist for the caller (AUTHZ-02, AUTHZ-05).
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -14,13 +15,18 @@ from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from app.core import clock
+from app.domain.roles import StaffRole
 from app.models.accounts import Account, AccountState
 from app.models.groups import GroupFacilitator, GroupMember
 from app.models.participants import CareTeamMember
 from app.models.staff import StaffMember
+from app.security.permissions import Permission, roles_in_care_teams
 from app.security.principal import Principal, Reach
 
 IdColumn = InstrumentedAttribute[UUID] | InstrumentedAttribute[UUID | None] | ColumnElement[UUID]
+
+_WHO_ATTENDS: Final = roles_in_care_teams(Permission.PARTICIPANT_READ)
+_WHO_WATCHES: Final = roles_in_care_teams(Permission.ALERT_HANDLE)
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,9 @@ class Viewer:
         if reach & Reach.ROSTER:
             ways.append(participant_id.in_(self._rosters()))
         if reach & Reach.UNATTENDED:
-            ways.append(self._is_unattended(participant_id))
+            ways.append(self._is_left_by(_WHO_ATTENDS, participant_id))
+        if reach & Reach.UNWATCHED:
+            ways.append(self._is_left_by(_WHO_WATCHES, participant_id))
         return or_(*ways) if ways else false()
 
     def groups(self, group_id: IdColumn, reach: Reach) -> ColumnElement[bool]:
@@ -68,10 +76,15 @@ class Viewer:
         )
 
     def attends(self, tie: type[CareTeamMember]) -> ColumnElement[bool]:
-        """The condition that a tie to a care team is one of now, and of somebody who can sign in.
+        """The condition that a tie to a care team is one of now, and opens the record to somebody.
 
-        Without any, nobody would hear of what happens to the participant.
+        Whose account is closed, or whose roles open no record by such a tie, attends nobody.
         """
+        return self._is_kept_by(_WHO_ATTENDS, tie)
+
+    def _is_kept_by(
+        self, roles: Collection[StaffRole], tie: type[CareTeamMember]
+    ) -> ColumnElement[bool]:
         who_can_sign_in = (
             select(StaffMember.id)
             .join(
@@ -79,7 +92,7 @@ class Viewer:
                 (Account.organization_id == StaffMember.organization_id)
                 & (Account.id == StaffMember.account_id),
             )
-            .where(Account.state == AccountState.ACTIVE)
+            .where(Account.state == AccountState.ACTIVE, StaffMember.roles.overlap(sorted(roles)))
         )
         return and_(self._is_current(tie), tie.staff_member_id.in_(who_can_sign_in))
 
@@ -108,9 +121,14 @@ class Viewer:
             GroupMember.group_id.in_(self.groups_led()), self._is_current(GroupMember)
         )
 
-    def _is_unattended(self, participant_id: IdColumn) -> ColumnElement[bool]:
+    def _is_left_by(
+        self, roles: Collection[StaffRole], participant_id: IdColumn
+    ) -> ColumnElement[bool]:
+        """Whether nobody with one of the roles keeps a tie to the participant."""
         tie = aliased(CareTeamMember)
-        somebody = select(tie.id).where(tie.participant_id == participant_id, self.attends(tie))
+        somebody = select(tie.id).where(
+            tie.participant_id == participant_id, self._is_kept_by(roles, tie)
+        )
         return and_(participant_id.is_not(None), ~somebody.exists())
 
     def _is_current(

@@ -22,7 +22,7 @@ SUPERVISOR: Final = StaffRole.SUPERVISOR
 PRIVACY: Final = StaffRole.PRIVACY_OFFICER
 ADMINISTRATOR: Final = StaffRole.ADMINISTRATOR
 
-NONE, SELF, TEAM, ROSTER, SUPERVISEES, MEMBER, ALL, UNATTENDED = (
+NONE, SELF, TEAM, ROSTER, SUPERVISEES, MEMBER, ALL, UNATTENDED, UNWATCHED = (
     Reach.NONE,
     Reach.SELF,
     Reach.CARE_TEAM,
@@ -31,6 +31,7 @@ NONE, SELF, TEAM, ROSTER, SUPERVISEES, MEMBER, ALL, UNATTENDED = (
     Reach.MEMBER,
     Reach.ORGANIZATION,
     Reach.UNATTENDED,
+    Reach.UNWATCHED,
 )
 
 
@@ -124,8 +125,9 @@ class Rule:
 _EVERY_ROLE = dict.fromkeys(StaffRole, ALL)
 _TREATING = {CLINICIAN: TEAM, PRESCRIBER: TEAM, SUPERVISOR: SUPERVISEES}
 _CARING = {**_TREATING, COORDINATOR: TEAM}
+# Whose care team is of coordinators alone, or of nobody, has alerts too: somebody answers them.
+_WATCHING = {**_TREATING, SUPERVISOR: SUPERVISEES | UNWATCHED}
 # Whom nobody attends any more, somebody must find, and give a care team.
-_WATCHING = {**_TREATING, SUPERVISOR: SUPERVISEES | UNATTENDED}
 _GIVING_CARE_TEAMS = {COORDINATOR: TEAM | UNATTENDED, SUPERVISOR: SUPERVISEES | UNATTENDED}
 _LEADING = {
     CLINICIAN: MEMBER,
@@ -193,3 +195,10 @@ POLICY: Final[Mapping[Permission, Rule]] = {
     Permission.EVENT_READ: Rule("Subscription.r", {ADMINISTRATOR: ALL}),
     Permission.WEBHOOK_MANAGE: Rule("Subscription.u", {ADMINISTRATOR: ALL}),
 }
+
+
+def roles_in_care_teams(permission: Permission) -> frozenset[StaffRole]:
+    """The roles to which a permission is given by a place in the participant's care team."""
+    return frozenset(
+        role for role, reach in POLICY[permission].staff.items() if reach & (TEAM | SUPERVISEES)
+    )

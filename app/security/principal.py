@@ -30,7 +30,9 @@ class Reach(IntFlag):
     ORGANIZATION = 32
     """Everything of the organization."""
     UNATTENDED = 64
-    """Participants whom nobody attends: no one in their care team now can sign in."""
+    """Participants whom nobody attends: no one in their care team can sign in and see them now."""
+    UNWATCHED = 128
+    """Participants whose alerts nobody in their care team can sign in to and answer now."""
 
 
 @dataclass(frozen=True, slots=True)

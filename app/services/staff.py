@@ -33,7 +33,7 @@ from app.schemas.staff import (
     StaffMemberUpdate,
 )
 from app.security import audit, seals
-from app.security.permissions import Permission
+from app.security.permissions import Permission, roles_in_care_teams
 from app.security.principal import Principal
 from app.security.seals import Cell
 from app.services import accounts, invitations, sign_ins
@@ -121,11 +121,16 @@ async def read_staff_member(db: AsyncSession, member_id: UUID) -> StaffMemberRea
 
 
 async def update_staff_member(
-    db: AsyncSession, member_id: UUID, request: StaffMemberUpdate, version: int
+    db: AsyncSession,
+    principal: Principal,
+    member_id: UUID,
+    request: StaffMemberUpdate,
+    version: int,
 ) -> StaffMemberRead:
     """Change what is given; new roles end every access token that was cut from the old ones.
 
-    Raises NotFound, PreconditionFailed, UnknownSupervisor or LastAdministrator.
+    Raises NotFound, PreconditionFailed, UnknownSupervisor, LastAdministrator, or LastOfCareTeam
+    for roles in which they could not attend whom nobody else attends.
     """
     await _lock_with_administrators(db, member_id)
     member, account = await _get(db, member_id)
@@ -140,7 +145,7 @@ async def update_staff_member(
     if request.is_independently_licensed is not MISSING:
         member.is_independently_licensed = request.is_independently_licensed
     if request.roles is not MISSING:
-        await _change_roles(db, member, request.roles)
+        await _change_roles(db, principal, member, request.roles)
     member.updated_at = clock.now()
     await db.flush()
     await _record(db, member, AuditAction.UPDATE, "staff.updated")
@@ -243,11 +248,15 @@ async def _check_administrators(db: AsyncSession, *, without: StaffMember) -> No
         raise LastAdministrator
 
 
-async def _change_roles(db: AsyncSession, member: StaffMember, roles: frozenset[StaffRole]) -> None:
+async def _change_roles(
+    db: AsyncSession, principal: Principal, member: StaffMember, roles: frozenset[StaffRole]
+) -> None:
     if sorted(roles) == member.roles:
         return
     if StaffRole.ADMINISTRATOR not in roles:
         await _check_administrators(db, without=member)
+    if roles.isdisjoint(roles_in_care_teams(Permission.PARTICIPANT_READ)):
+        await check_nobody_is_left(db, principal, CareTeamMember.staff_member_id == member.id)
     member.roles = sorted(roles)
     await sign_ins.renew_access(db, member.account_id)
     await audit.record(db, AuditAction.UPDATE, "staff:roles", TABLE, member.id)

@@ -50,6 +50,7 @@ _REACHES: Final[Mapping[Reach, str]] = {
     Reach.MEMBER: "member",
     Reach.ORGANIZATION: "all",
     Reach.UNATTENDED: "unattended",
+    Reach.UNWATCHED: "unwatched",
 }
 
 
@@ -119,7 +120,8 @@ _MEANINGS: Final[Mapping[str, str]] = {
     "supervisees": "participants in whose care team they, or somebody they supervise, are now.",
     "member": "groups, sessions and rooms that they lead or belong to now.",
     "all": "everything of the organization.",
-    "unattended": "participants in whose care team nobody is now who can sign in.",
+    "unattended": "participants in whose care team nobody is now who can sign in and see them.",
+    "unwatched": "participants in whose care team nobody is now who can sign in and answer alerts.",
 }
 
 

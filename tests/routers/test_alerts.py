@@ -490,6 +490,30 @@ async def test_an_alert_about_somebody_whom_nobody_attends_reaches_the_superviso
     assert await alerts_of(stranger, participant) == []
 
 
+async def test_an_alert_about_somebody_whom_coordinators_alone_attend_reaches_the_supervisors(
+    make: Make,
+) -> None:
+    """So it is from a referral until a clinician joins the care team."""
+    coordinator, supervisor = (
+        await make.staff(StaffRole.CARE_COORDINATOR),
+        await make.staff(StaffRole.SUPERVISOR),
+    )
+    participant = await make.participant(team=[coordinator])
+    await answered(participant, await assigned(coordinator, participant), {"q9": 1})
+
+    (alert,) = await alerts_of(supervisor, participant)
+    await step(supervisor, alert, "acknowledge")
+    await coordinator.post(
+        f"/v1/participants/{participant.participant_id}/care-team",
+        json={
+            "staff_member_id": str((await make.staff()).staff_member_id),
+            "role": "primary_clinician",
+        },
+    )
+
+    assert await alerts_of(supervisor, participant) == []
+
+
 async def test_participants_see_no_alerts(make: Make) -> None:
     _, participant, alert = await concerned(make)
 

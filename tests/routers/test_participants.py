@@ -140,6 +140,18 @@ async def test_a_colleague_who_cannot_sign_in_attends_nobody(
     assert problem_of(refused) == "last-of-care-team"
 
 
+async def test_a_colleague_whose_role_opens_no_record_attends_nobody(
+    make: Make, coordinator: Person
+) -> None:
+    who = (await refer(coordinator, make))["participant_id"]
+    await let_join(coordinator, who, await make.staff(StaffRole.PEER_SPECIALIST))
+    own = (await team_of(coordinator, who))[str(coordinator.staff_member_id)]
+
+    refused = await coordinator.post(f"/v1/participants/{who}/care-team/{own}/end")
+
+    assert problem_of(refused) == "last-of-care-team"
+
+
 async def test_one_of_the_last_two_in_a_care_team_stays(make: Make, coordinator: Person) -> None:
     colleague = await make.staff(StaffRole.CARE_COORDINATOR)
     who = (await refer(coordinator, make))["participant_id"]

@@ -187,6 +187,21 @@ async def test_who_alone_attends_somebody_in_treatment_is_not_disabled(
     assert (await coordinator.get("/v1/me")).status_code == HTTPStatus.OK
 
 
+async def test_who_alone_attends_somebody_in_treatment_keeps_a_role_that_can(
+    make: Make, administrator: Person
+) -> None:
+    coordinator = await make.staff(StaffRole.CARE_COORDINATOR)
+    await open_intake(make, coordinator)
+    member_id = coordinator.staff_member_id
+
+    refused = await change(administrator, member_id, roles=["administrator"])
+    other = await change(administrator, member_id, roles=["clinician", "administrator"])
+
+    assert problem_of(refused) == "last-of-care-team"
+    assert refused.json()["participants"] == 1
+    assert other.json()["roles"] == ["administrator", "clinician"]
+
+
 async def test_two_who_attend_somebody_are_not_disabled_at_once(
     make: Make, administrator: Person
 ) -> None:
