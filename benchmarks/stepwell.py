@@ -55,6 +55,7 @@ class Stepwell(Subject):
         self._organization_id = new_id()
         self._account_id, self._staff_member_id, self._sign_in_id = new_id(), new_id(), new_id()
         self._participants: list[UUID] = []
+        self._middles: dict[str, UUID] = {}
         self._rooms: list[UUID] = []
         self._keys: dict[UUID, DataKey] = {}
         self._people: list[tuple[Member, UUID]] = []
@@ -66,6 +67,7 @@ class Stepwell(Subject):
         async with _owner(site) as connection:
             await self._hire(connection)
             await self._enroll(connection, site.rows)
+            self._middles[site.database] = self._participants[len(self._participants) // 2]
             self._people = await give_accounts(connection, self._organization_id, self._keys)
             self._rooms = await self._own_rooms(connection)
             await connection.execute("analyze")
@@ -93,9 +95,10 @@ class Stepwell(Subject):
             path = f"/v1/participants/{own[number * 7919 % len(own)]}"
             return request_bytes("GET", path, headers=bearer)
 
-        middle = self._participants[len(self._participants) // 2]
         listing = Listing("/v1/participants", self._organization_id)
-        cursor = CursorCodec(self._material.cursor_key).encode(listing, (middle,))
+        cursor = CursorCodec(self._material.cursor_key).encode(
+            listing, (self._middles[site.database],)
+        )
 
         def say(number: int) -> bytes:
             path = f"/v1/rooms/{self._rooms[number % len(self._rooms)]}/entries"

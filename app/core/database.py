@@ -135,14 +135,22 @@ class Lane:
         """Run it for its effect; returns the command's tag."""
         return await (self._connection or await self.begun()).execute(sql, *arguments)
 
-    async def begun(self) -> asyncpg.Connection:
-        """The driver's connection, inside the transaction, which begins now if it has not."""
+    async def begun(self, *, together_with: str = "") -> asyncpg.Connection:
+        """The driver's connection, inside the transaction, which begins now if it has not.
+
+        A statement may travel `together_with` the beginning; if it fails, nothing has begun.
+        """
         if self._connection is None:
             transaction = cast("LaneTransaction", self._transaction)
-            self._connection = await transaction.begin()
+            self._connection = await transaction.begin(together_with)
             # From here on every statement belongs to what was begun.
             self._transaction = None
         return self._connection
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the transaction has begun."""
+        return self._connection is not None
 
 
 Handle = AsyncSession | Lane
@@ -321,26 +329,30 @@ class CommandTransaction:
 class LaneTransaction:
     """A transaction on the driver's connection."""
 
-    __slots__ = ("_connections", "_is_checked", "_opening", "_pooled", "lane")
+    __slots__ = ("_connections", "_is_checked", "_opening", "_pooled", "lane", "last_words")
 
     def __init__(self, connections: Connections, opening: Opening | None = None) -> None:
         self._connections = connections
         self._opening = opening
         self._pooled: PoolProxiedConnection | None = None
         self._is_checked = opening is None
+        self.last_words = ""
+        """A statement that travels with COMMIT."""
         self.lane = Lane(None, transaction=self)
 
     @property
     def handle(self) -> Lane:
         return self.lane
 
-    async def begin(self) -> asyncpg.Connection:
+    async def begin(self, together_with: str = "") -> asyncpg.Connection:
         """Begin, and check the access when there is an opening.
 
         A pooled connection may have died since it was used: nothing has happened yet, so the
         statement is repeated once on a fresh one.
         """
         first = "begin" if self._opening is None else self._opening.statement()
+        if together_with:
+            first = f"{first}; {together_with}"
         try:
             return await self._begin_once(first)
         except Exception as error:
@@ -374,7 +386,7 @@ class LaneTransaction:
         if self._pooled is None:
             return
         try:
-            await self.lane.execute("commit")
+            await self.lane.execute(f"{self.last_words}; commit" if self.last_words else "commit")
         except BaseException as error:
             await self.roll_back(error)
             if connection_lost(error):

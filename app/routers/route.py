@@ -65,7 +65,7 @@ async def _answer_once(request: Request, gate: Gate, handle: Handler) -> Respons
         await gate.pass_through(request)
         response = await handle(request)
         if request.method == "POST":
-            await idempotency.finish(request, response)
+            await idempotency.finish(request, response, guards.transaction_of(request))
         elif request.method == "GET" and _is_unchanged(request, response):
             response = _not_modified(response)
     except idempotency.Replayed as replayed:

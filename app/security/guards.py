@@ -264,6 +264,12 @@ async def get_public_db(request: Request) -> AsyncSession:
     return db
 
 
+def transaction_of(request: Request) -> Transaction | None:
+    """The request's transaction, as long as its route has not ended it."""
+    transaction: Transaction | None = request.scope["state"].get(_TRANSACTION)
+    return transaction
+
+
 async def commit(request: Request) -> None:
     """Make the request's transaction true, before the answer leaves."""
     transaction: Transaction | None = request.scope["state"].pop(_TRANSACTION, None)

@@ -19,8 +19,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.core.database import Handle, Lane, Query, in_lane
+from app.core.database import Handle, Lane, LaneTransaction, Query, Transaction, in_lane
 from app.core.ids import new_id
+from app.core.literals import call
 from app.core.problems import BadRequest, NotFound, Problem, constraint_problem
 from app.models.audit import AuditAction
 from app.models.organizations import KeyPurpose
@@ -38,11 +39,8 @@ _LOOK_UP: Final = """
     from (select 1) one
     left join stored_answer a on a.account_id = $1 and a.key = $2
 """
-_STORE: Final = """
-    insert into stored_answer (
-        account_id, key, fingerprint, id, status, headers, body, participant_ids
-    ) values ($1, $2, $3, $4, $5, $6, $7, $8)
-"""
+_NOT_NEW: Final = "SW002"
+"""The SQLSTATE of `claim_key`, for a key that was used or is in use."""
 
 
 class InvalidIdempotencyKey(BadRequest):
@@ -111,6 +109,10 @@ async def begin(request: Request, handle: Handle, principal: Principal) -> None:
         raise InvalidIdempotencyKey
     key = hashlib.sha256(principal.account_id.bytes + value.encode()).digest()
     fingerprint = await _fingerprint(request)
+    pending = _Pending(handle, principal.account_id, key, fingerprint)
+    if isinstance(handle, Lane) and await _is_claimed_at_once(handle, pending):
+        request.scope["state"][_PENDING] = pending
+        return
     lane = await in_lane(handle)
     (found,) = await lane.fetch(_LOOK_UP, principal.account_id, key)
     if found["id"] is not None:
@@ -119,10 +121,10 @@ async def begin(request: Request, handle: Handle, principal: Principal) -> None:
         raise await _replay(lane, principal, found)
     if not found[0]:
         raise RequestUnderWay
-    request.scope["state"][_PENDING] = _Pending(handle, principal.account_id, key, fingerprint)
+    request.scope["state"][_PENDING] = pending
 
 
-async def finish(request: Request, response: Response) -> None:
+async def finish(request: Request, response: Response, transaction: Transaction | None) -> None:
     """Keep the answer in the transaction that made it true."""
     pending: _Pending | None = request.scope["state"].pop(_PENDING, None)
     if pending is None or response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -132,9 +134,9 @@ async def finish(request: Request, response: Response) -> None:
     body = bytes(response.body)
     sealed = secret.seal(_cell(answer_id), body.decode()) if body else None
     headers = {n: response.headers[n] for n in _KEPT_HEADERS if n in response.headers}
-    lane = await in_lane(pending.handle)
-    await lane.execute(
-        _STORE,
+    named = pending.handle.info.get(audit.NAMED, ())
+    statement = call(
+        "keep_answer",
         pending.account_id,
         pending.key,
         pending.fingerprint,
@@ -142,8 +144,28 @@ async def finish(request: Request, response: Response) -> None:
         response.status_code,
         json.dumps(headers),
         sealed,
-        list(lane.info.get(audit.NAMED, ())),
+        list(named),
     )
+    if isinstance(transaction, LaneTransaction):
+        transaction.last_words = statement
+    else:
+        await (await in_lane(pending.handle)).execute(statement)
+
+
+async def _is_claimed_at_once(lane: Lane, pending: _Pending) -> bool:
+    """Whether the key is new, and claimed in the round trip that begins the transaction.
+
+    A key that is not new is rare, and worth asking about in another transaction.
+    """
+    if lane.has_begun:
+        return False
+    try:
+        await lane.begun(together_with=call("claim_key", pending.account_id, pending.key))
+    except asyncpg.PostgresError as error:
+        if error.sqlstate != _NOT_NEW:
+            raise
+        return False
+    return True
 
 
 async def _fingerprint(request: Request) -> bytes:

@@ -26,6 +26,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
+from app.core.literals import call
+
 Arguments = tuple[UUID, UUID, int, datetime, str, str]
 """Organization, sign-in and its version, now, request id and source network."""
 
@@ -50,8 +52,7 @@ class KnownOpening:
 
     def statement(self) -> str:
         """BEGIN and the access check in one round trip, which takes no parameters."""
-        values = ", ".join(map(_literal, (*self.arguments, self.known)))
-        return f"begin; select open_known_request({values})"
+        return f"begin; {call('open_known_request', *self.arguments, self.known)}"
 
     def parameters(self) -> Mapping[str, object]:
         """The values that an `opening` statement names."""
@@ -75,8 +76,3 @@ def _checked() -> CTE:
     is_open = func.open_known_request(*_PARAMETERS, type_=Boolean).label("is_open")
     # A volatile function keeps a common table expression from being folded into the rest.
     return select(is_open).cte("checked")
-
-
-def _literal(value: object) -> str:
-    """A value as SQL writes it; with standard strings only the quote needs care."""
-    return "'" + str(value).replace("'", "''") + "'"

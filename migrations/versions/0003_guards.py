@@ -66,6 +66,7 @@ def upgrade() -> None:
     _serve_the_worker()
     _register_clients()
     _share_limits()
+    _keep_answers()
 
 
 def _guard_tables() -> None:
@@ -602,6 +603,49 @@ def _serve_the_worker() -> None:
         "worker_claim_deliveries(timestamptz, interval, integer)",
         roles=("stepwell_worker",),
     )
+
+
+def _keep_answers() -> None:
+    op.execute(
+        """
+        create function claim_key(p_account uuid, p_key bytea) returns void
+        language plpgsql
+        as $$
+        begin
+            if not pg_try_advisory_xact_lock(
+                ('x' || encode(substr(p_key, 1, 8), 'hex'))::bit(64)::bigint
+            ) or exists (
+                select from stored_answer a where a.account_id = p_account and a.key = p_key
+            ) then
+                raise exception 'the key is not new' using errcode = 'SW002';
+            end if;
+        end
+        $$
+        """
+    )
+    op.execute(
+        """
+        create function keep_answer(
+            p_account uuid, p_key bytea, p_fingerprint bytea, p_id uuid, p_status integer,
+            p_headers jsonb, p_body bytea, p_participants uuid[]
+        ) returns void
+        language plpgsql
+        as $$
+        begin
+            insert into stored_answer (
+                account_id, key, fingerprint, id, status, headers, body, participant_ids
+            ) values (
+                p_account, p_key, p_fingerprint, p_id, p_status, p_headers, p_body, p_participants
+            );
+        end
+        $$
+        """
+    )
+    for function in (
+        "claim_key(uuid, bytea)",
+        "keep_answer(uuid, bytea, bytea, uuid, integer, jsonb, bytea, uuid[])",
+    ):
+        op.execute(f"grant execute on function {function} to stepwell_api")
 
 
 def _share_limits() -> None:

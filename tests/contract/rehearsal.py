@@ -30,6 +30,8 @@ class _RehearsedLane(LaneTransaction):
     @override
     async def commit(self) -> None:
         await self.confirm()
+        if self.last_words:
+            await self.lane.execute(self.last_words)
         await self.roll_back(_Undone())
 
     @override

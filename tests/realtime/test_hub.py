@@ -450,7 +450,7 @@ async def kill_backends(stage: Stage, application: str) -> int:
             for _ in range(runtime.settings.pool_size)
         ]
         pids = [await lane.fetchval("select pg_backend_pid()") for lane in own]
-        killed = await own[0].connection.fetch(
+        killed = await own[0].fetch(
             "select pg_terminate_backend(pid) from pg_stat_activity"
             " where application_name = $1 and pid <> all ($2::int[])",
             application,
