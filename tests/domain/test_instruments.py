@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from importlib import resources
 from typing import Any
@@ -21,11 +22,13 @@ from app.domain.instruments import (
     definition_schema,
     dump,
     holds,
+    is_asked,
     load,
     shipped,
 )
 from app.domain.instruments.expressions import AllOf, Answered, AnyOf, ItemIs, Not, Operator
 from app.domain.instruments.loinc import is_loinc
+from app.domain.instruments.patterns import is_pattern, matches
 
 Raw = dict[str, Any]
 
@@ -645,3 +648,37 @@ def test_operators_compare_as_written(op: str, expected: list[int]) -> None:
 def test_words_have_no_order() -> None:
     assert not Operator.AT_LEAST.compare("b", "a")
     assert not Operator.BELOW.compare(1, "a")
+
+
+def test_a_pattern_that_backtracks_elsewhere_is_matched_in_linear_time() -> None:
+    assert is_pattern("(a+)+b")
+    assert not matches("(a+)+b", "a" * 2_000)
+    assert matches("(a+)+b", "aab")
+    assert not matches("a|b", "ab")
+    assert not matches("a", "a\n")
+    assert not is_pattern(r"(a)\1")
+
+
+def test_conditions_that_rest_on_each_other_say_nothing() -> None:
+    phq9 = shipped()["phq-9"]
+    first, second = (
+        replace(phq9.items[n], visible_when=ItemIs(phq9.items[1 - n].id, Operator.EQUAL, 1))
+        for n in (0, 1)
+    )
+    assert is_asked(replace(phq9, items=(first, second)), {"q1": 1}) == {"q1": None, "q2": None}
+
+
+def test_a_long_chain_of_conditions_is_walked() -> None:
+    phq9 = shipped()["phq-9"]
+    chain = [
+        replace(
+            phq9.items[0],
+            id=f"x{n}",
+            visible_when=None if n == 0 else ItemIs(f"x{n - 1}", Operator.EQUAL, 1),
+        )
+        for n in range(200)
+    ]
+    form = replace(phq9, items=tuple(reversed(chain)))
+    answers: dict[str, AnswerValue | None] = {f"x{n}": 1 for n in range(199)}
+    assert all(is_asked(form, answers).values())
+    assert is_asked(form, {**answers, "x0": 0})["x199"] is False

@@ -19,7 +19,9 @@ from app.domain.instruments.expressions import STRICT, AnswerValue, Expression, 
 from app.domain.instruments.measures import ChangeRule, Name, ScoreRule
 
 Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=64)]
-Semver = Annotated[str, Field(pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$")]
+Semver = Annotated[str, Field(pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$", max_length=32)]
+Pattern = Annotated[str, Field(min_length=1, max_length=200)]
+"""What a text must match as a whole, in a syntax that is matched in linear time."""
 Duration = Annotated[str, Field(pattern=r"^P(\d+[DWMY]|T\d+[HM])$")]
 """An ISO 8601 look-back of one unit, such as P14D."""
 
@@ -129,7 +131,7 @@ class Item:
     set: str | None = None
     numeric: Numeric | None = None
     max_length: Annotated[int, Field(gt=0, le=10_000)] = 2_000
-    pattern: str | None = None
+    pattern: Pattern | None = None
     reverse: bool = False
     scored: bool = True
     required: bool = True
@@ -211,7 +213,7 @@ class Instrument:
     title: str
     language: str
     license: License
-    items: Annotated[tuple[Item, ...], Field(min_length=1)]
+    items: Annotated[tuple[Item, ...], Field(min_length=1, max_length=200)]
     ship: Literal["yes", "conditional", "no"] = "no"
     is_validated: bool = True
     informant: Informant = Informant.SELF
@@ -224,10 +226,12 @@ class Instrument:
     instruction: str = ""
     stem: str = ""
     placeholders: tuple[Name, ...] = ()
-    response_sets: Mapping[str, tuple[Option, ...]] = field(default_factory=dict)
-    scores: tuple[ScoreRule, ...] = ()
+    response_sets: Mapping[str, Annotated[tuple[Option, ...], Field(max_length=100)]] = field(
+        default_factory=dict
+    )
+    scores: Annotated[tuple[ScoreRule, ...], Field(max_length=50)] = ()
     change: ChangeRule | None = None
-    flags: tuple[FlagRule, ...] = ()
+    flags: Annotated[tuple[FlagRule, ...], Field(max_length=50)] = ()
     settings: tuple[Setting, ...] = ()
     loinc: str | None = None
     loinc_display: Mapping[str, str] = field(default_factory=dict)

@@ -5,39 +5,37 @@ yet, because an answer is still missing, is unknown.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from app.domain.instruments.definitions import Instrument, Item
-from app.domain.instruments.expressions import AnswerValue, Expression, Facts, holds, items_of
-
-
-@dataclass(slots=True)
-class _Walk:
-    """One pass over the conditions of a form, each judged once and after those it rests on."""
-
-    instrument: Instrument
-    answers: Mapping[str, AnswerValue | None]
-    asked: dict[str, bool | None] = field(default_factory=dict)
-
-    def judge(self, item: Item) -> bool | None:
-        if item.id not in self.asked:
-            self.asked[item.id] = (
-                True if item.visible_when is None else self._condition(item.visible_when)
-            )
-        return self.asked[item.id]
-
-    def _condition(self, expression: Expression) -> bool | None:
-        named = [self.instrument.item(name) for name in sorted(items_of(expression))]
-        hidden = frozenset(p.id for p in named if p is not None and self.judge(p) is False)
-        return holds(expression, Facts(self.answers, hidden=hidden))
+from app.domain.instruments.expressions import AnswerValue, Facts, holds, items_of
 
 
 def is_asked(
     instrument: Instrument, answers: Mapping[str, AnswerValue | None]
 ) -> Mapping[str, bool | None]:
     """Say of each item whether it is asked: true, false, or unknown until more is answered."""
-    walk = _Walk(instrument, answers)
-    return {item.id: walk.judge(item) for item in instrument.items}
+    known = {item.id: True for item in instrument.items if item.visible_when is None}
+    judged: dict[str, bool | None] = dict(known)
+    waiting = [item for item in instrument.items if item.id not in known]
+    while waiting:
+        names = {item.id for item in waiting}
+        ready = [item for item in waiting if names.isdisjoint(_parents(item))]
+        if not ready:
+            # Conditions that rest on each other do not load; here they say nothing.
+            return {**judged, **dict.fromkeys(names)}
+        hidden = frozenset(name for name, outcome in judged.items() if outcome is False)
+        for item in ready:
+            judged[item.id] = _condition(item, Facts(answers, hidden=hidden))
+        waiting = [item for item in waiting if item.id not in judged]
+    return judged
+
+
+def _parents(item: Item) -> frozenset[str]:
+    return frozenset() if item.visible_when is None else items_of(item.visible_when)
+
+
+def _condition(item: Item, facts: Facts) -> bool | None:
+    return True if item.visible_when is None else holds(item.visible_when, facts)
 
 
 def asked(

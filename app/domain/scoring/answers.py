@@ -1,12 +1,12 @@
 """One answer, and whether it belongs to its item."""
 
-import re
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from typing import TypeAlias, assert_never
 
 from app.domain.instruments import AnswerValue, Instrument, Item, ItemType, is_asked
+from app.domain.instruments.patterns import matches
 
 Answers: TypeAlias = Mapping[str, AnswerValue | None]
 """Answers by item id. An item that is absent or None is unanswered."""
@@ -78,7 +78,7 @@ def _check_text(item: Item, value: AnswerValue) -> str | None:
         return "wrong_type"
     if len(value) > item.max_length:
         return "too_long"
-    if item.pattern is not None and re.fullmatch(item.pattern, value) is None:
+    if item.pattern is not None and not matches(item.pattern, value):
         return "malformed"
     return None
 

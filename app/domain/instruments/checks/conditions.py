@@ -24,9 +24,9 @@ from app.domain.instruments.expressions import (
     items_of,
 )
 from app.domain.instruments.faults import Fault
-from app.domain.instruments.visibility import asked
+from app.domain.instruments.visibility import is_asked
 
-_MOST_TRIED: Final = 4_096
+_MOST_TRIED: Final = 512
 """How many fillings of a form are tried; a condition that needs more is taken to be reachable."""
 
 
@@ -107,19 +107,22 @@ def is_reachable(instrument: Instrument, expression: Expression) -> bool:
     """Say whether some filling of the form makes an expression true.
 
     Every answer that the expression can tell apart is tried. What rests on a
-    score, on an earlier form, on a cycle or on very many items is taken to be reachable.
+    score, on an earlier form or on very many items is taken to be reachable.
     """
-    if any(not _is_of_this_form(atom) for atom in atoms(expression)) or any(cycles(instrument)):
+    if any(not _is_of_this_form(atom) for atom in atoms(expression)):
         return True
     conditions = _conditions(instrument, expression)
     # A name may come from another condition that is refused at its own place.
     items = {name: instrument.item(name) for each in conditions for name in items_of(each)}
     known = sorted((item for item in items.values() if item is not None), key=lambda i: i.id)
     choices = [_telling_answers(instrument, item, conditions) for item in known]
+    form = replace(instrument, items=tuple(known))
     names = [item.id for item in known]
     for tried, filling in enumerate(product(*choices)):
-        answers = asked(instrument, dict(zip(names, filling, strict=True)))
-        if tried == _MOST_TRIED or holds(expression, Facts(answers)):
+        answers = dict(zip(names, filling, strict=True))
+        is_shown = is_asked(form, answers)
+        hidden = frozenset(name for name in names if is_shown[name] is False)
+        if tried == _MOST_TRIED or holds(expression, Facts(answers, hidden=hidden)):
             return True
     return False
 

@@ -1,6 +1,5 @@
 """One question: its type, its range, when it is asked and what it is worth."""
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -8,6 +7,7 @@ from app.domain.instruments.checks.conditions import condition_faults, is_reacha
 from app.domain.instruments.definitions import Instrument, Item, ItemType
 from app.domain.instruments.expressions import Answered, ItemIn, ItemIs, atoms
 from app.domain.instruments.faults import Fault
+from app.domain.instruments.patterns import is_pattern
 
 _NUMBERS: Final = frozenset({ItemType.INTEGER, ItemType.DECIMAL, ItemType.VAS})
 
@@ -21,7 +21,7 @@ def item_faults(instrument: Instrument, item: Item, place: str) -> Iterator[Faul
     if not is_choice and item.set is not None:
         yield Fault(f"{place}/set", "set_of_a_non_choice_item")
     yield from _numeric(item, place)
-    if item.pattern is not None and not _compiles(item.pattern):
+    if item.pattern is not None and not is_pattern(item.pattern):
         yield Fault(f"{place}/pattern", "invalid_pattern")
     if item.reverse and instrument.bounds(item) is None:
         yield Fault(f"{place}/reverse", "reverse_without_range")
@@ -63,11 +63,3 @@ def _numeric(item: Item, place: str) -> Iterator[Fault]:
         yield Fault(f"{place}/numeric", "range_of_a_non_number")
     elif item.numeric is not None and item.numeric.min >= item.numeric.max:
         yield Fault(f"{place}/numeric", "empty_range")
-
-
-def _compiles(pattern: str) -> bool:
-    try:
-        re.compile(pattern)
-    except re.error:
-        return False
-    return True
