@@ -1,6 +1,7 @@
 """The worker: its loops are kept alive, and what they do is done once."""
 
 import asyncio
+import json
 import os
 import signal
 import ssl
@@ -24,8 +25,8 @@ from app.core.ids import new_id
 from app.domain.roles import StaffRole
 from app.jobs import cleanup, sequencer
 from app.jobs import notifications as sending
-from app.jobs.supervision import FAILURES, GivenUp, Loop, Supervisor
-from app.jobs.workplace import Workplace
+from app.jobs.supervision import FAILURES, GivenUp, Loop, SomeFailed, Supervisor
+from app.jobs.workplace import Workplace, in_turn
 from app.models.accounts import (
     Account,
     AccountState,
@@ -127,6 +128,23 @@ async def test_rel_06_a_critical_loop_that_keeps_failing_ends_the_process(
     assert steps.count == FAILURES
 
 
+async def fail_in_part() -> None:
+    raise SomeFailed("one of two", [RuntimeError()])
+
+
+async def test_rel_06_what_fails_in_one_place_ends_no_process(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    steps = Steps(*[fail_in_part] * FAILURES * 2)
+
+    await supervised(Supervisor([Loop("steps", steps, 0)], first_pause_seconds=3600), steps.done)
+
+    assert steps.count == FAILURES * 2 + 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    failed = [line for line in lines if line["event"] == "job_failed"]
+    assert [line["error"] for line in failed] == ["RuntimeError"] * FAILURES * 2
+
+
 async def test_rel_06_failures_further_apart_are_borne() -> None:
     now = 0.0
 
@@ -209,11 +227,21 @@ async def test_one_organizations_failure_keeps_no_other_waiting(
         if db.info["organization_id"] == make.organization_id:
             raise RuntimeError
 
-    with pytest.raises(ExceptionGroup) as failures:
+    with pytest.raises(SomeFailed) as failures:
         await place.in_each(work)
 
     assert {make.organization_id, other.organization_id} <= reached
     assert len(failures.value.exceptions) == 1
+
+
+async def test_when_everything_fails_nothing_was_done_in_part() -> None:
+    async def work(_: int) -> None:
+        raise RuntimeError
+
+    with pytest.raises(ExceptionGroup) as failures:
+        await in_turn(range(2), work)
+
+    assert not isinstance(failures.value, SomeFailed)
 
 
 async def test_an_organization_whose_events_cannot_be_ordered_keeps_no_other_waiting(

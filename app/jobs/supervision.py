@@ -3,18 +3,19 @@
 A loop repeats one step. Whatever ends a step other than its own return, an exception or a
 cancellation from elsewhere, is counted, logged and followed by a pause that doubles. When a
 critical loop fails five times within a minute the process ends, so that whoever started it
-notices and begins a fresh one.
+notices and begins a fresh one. A step that did the rest of its work, and failed in some of it, is
+logged and goes on: what one organization's rows do to it is no reason to stop for all the others.
 """
 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from app.core import clock, logging
-from app.core.metrics import JOBS
+from app.core.metrics import JOB_DONE_AT, JOB_SECONDS, JOBS
 
 _log = logging.get_logger(__name__)
 
@@ -31,6 +32,10 @@ class GivenUp(Exception):
     def __init__(self, job: str) -> None:
         super().__init__(job)
         self.job = job
+
+
+class SomeFailed(ExceptionGroup[Exception]):
+    """Some of a step's work failed, and the rest was done."""
 
 
 class Killed(Exception):
@@ -50,6 +55,13 @@ class Loop:
     every: float
     is_critical: bool = True
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    done_at: float = field(default_factory=clock.monotonic)
+    """When it last finished a step, or was made; by the monotonic clock."""
+
+    @property
+    def overdue(self) -> float:
+        """For how many seconds longer than its rest no step has finished."""
+        return max(0.0, clock.monotonic() - self.done_at - self.every)
 
     async def rest(self, seconds: float) -> None:
         """Wait for the time to pass or for the alarm."""
@@ -103,17 +115,23 @@ class Supervisor:
         pause = self._first_pause_seconds
         while not self.stopping.is_set():
             try:
-                has_more = await _uninterrupted(loop)
+                with JOB_SECONDS.labels(loop.name).time():
+                    has_more = await _uninterrupted(loop)
+            except SomeFailed as error:
+                _tell_failure(loop, error)
+                has_more = False
             except Exception as error:
-                JOBS.labels(loop.name, "failed").inc()
-                _log.error("job_failed", job=loop.name, **logging.describe(error))
+                _tell_failure(loop, error)
                 failures.append(self._monotonic())
                 if loop.is_critical and self._are_too_many(failures):
                     raise GivenUp(loop.name) from error
                 await self._pause(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
                 continue
-            JOBS.labels(loop.name, "done").inc()
+            else:
+                JOBS.labels(loop.name, "done").inc()
+            JOB_DONE_AT.labels(loop.name).set(clock.wall().timestamp())
+            loop.done_at = clock.monotonic()
             pause = self._first_pause_seconds
             if not has_more and not self.stopping.is_set():
                 await loop.rest(loop.every)
@@ -126,6 +144,21 @@ class Supervisor:
 
     def _are_too_many(self, failures: deque[float]) -> bool:
         return len(failures) == FAILURES and self._monotonic() - failures[0] <= WITHIN_SECONDS
+
+
+def _tell_failure(loop: Loop, error: Exception) -> None:
+    JOBS.labels(loop.name, "failed").inc()
+    for cause in _causes(error):
+        _log.error("job_failed", job=loop.name, **logging.describe(cause))
+
+
+def _causes(error: Exception) -> Iterator[Exception]:
+    """What failed, each by itself: a group says nothing of where its members arose."""
+    if isinstance(error, ExceptionGroup):
+        for each in error.exceptions:
+            yield from _causes(each)
+    else:
+        yield error
 
 
 async def _uninterrupted(loop: Loop) -> bool:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core import clock
 from app.core.database import Connections
 from app.core.ids import new_id
+from app.jobs.supervision import SomeFailed
 from app.models.organizations import Organization
 from app.security import catalogue, keys
 from app.security.vault import Vault
@@ -91,12 +92,20 @@ class Workplace:
 
 
 async def in_turn(items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
-    """Do the same for one after the other; raises what failed when all have had their turn."""
+    """Do the same for one after the other; what failed is raised when all have had their turn.
+
+    Raises SomeFailed, or ExceptionGroup when nothing at all was done.
+    """
     failures: list[Exception] = []
+    is_some_done = False
     for item in items:
         try:
             await work(item)
+            is_some_done = True
         except Exception as error:  # noqa: BLE001 (raised below, with the others)
             failures.append(error)
+            is_some_done |= isinstance(error, SomeFailed)
+    if failures and is_some_done:
+        raise SomeFailed("some have failed, and the others were done", failures)
     if failures:
-        raise ExceptionGroup("some have failed, and the others were done", failures)
+        raise ExceptionGroup("all have failed", failures)
