@@ -1,0 +1,1 @@
+"""The FHIR face: pure functions between our definitions and R4 resources."""
