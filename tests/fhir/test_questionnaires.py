@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -331,34 +332,24 @@ def test_a_mistake_found_later_leads_back_to_where_it_was_written() -> None:
     ]
 
 
+NAMES = (
+    "item linkId type text enableWhen question answerOption code coding valueCoding extension url"
+    " operator answerCoding compose answerValueSet contained include concept id version prefix"
+)
 json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(
-                ["item", "linkId", "type", "text", "enableWhen", "question", "answerOption", "code"]
-                + [
-                    "coding",
-                    "valueCoding",
-                    "extension",
-                    "url",
-                    "operator",
-                    "answerCoding",
-                    "compose",
-                ]
-                + ["answerValueSet", "contained", "include", "concept", "id", "version", "prefix"]
-            ),
-            inner,
-            max_size=5,
-        )
+        | st.dictionaries(st.sampled_from(NAMES.split()), inner, max_size=5)
     ),
     max_leaves=25,
 )
 
 
 @given(json, json, json)
-def test_no_document_is_met_with_anything_but_its_faults(items: Any, rest: Any, more: Any) -> None:
+def test_no_document_is_met_with_anything_but_its_faults(
+    items: object, rest: object, more: object
+) -> None:
     source = questionnaire(item=items, contained=rest, code=rest, version=rest)
     supplement = {"license": more, "items": more, "scores": more}
     with pytest.raises(InvalidDefinition) as refused:
@@ -367,11 +358,10 @@ def test_no_document_is_met_with_anything_but_its_faults(items: Any, rest: Any, 
 
 
 @given(st.integers(0, 5), st.sampled_from(["type", "answerOption", "enableWhen", "code"]), json)
-def test_no_part_of_a_question_breaks_the_reader(number: int, part: str, value: Any) -> None:
+def test_no_part_of_a_question_breaks_the_reader(number: int, part: str, value: object) -> None:
     source = questionnaire()
     flat = [source["item"][0], source["item"][1], *source["item"][1]["item"], *source["item"][2:]]
     flat[number][part] = value
-    try:
-        load(translated(source).definition)
-    except InvalidDefinition as refused:
-        assert refused.faults
+    # Whatever it is, it is understood, or refused; another exception is a failure of the test.
+    with suppress(InvalidDefinition):
+        assert load(translated(source).definition).items
