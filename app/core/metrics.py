@@ -4,6 +4,7 @@ Every metric is defined here and nowhere else, with labels from `LABELS`. Their 
 constants of the code: a route's template, a method, a class of status.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -52,11 +53,25 @@ RESUMES: Final = counter("socket_resumes", "Subscriptions that caught up", ("out
 
 OUTBOX_DEPTH: Final = gauge("outbox_depth", "Events that wait for their position")
 OUTBOX_AGE: Final = gauge("outbox_age_seconds", "Age of the oldest event that waits")
+DELIVERIES_AGE: Final = gauge(
+    "webhook_age_seconds", "How long a delivery has been due that nobody has begun"
+)
 WEBHOOK_ATTEMPTS: Final = counter("webhook_attempts", "Webhook deliveries tried", ("outcome",))
 SEAL_LAG: Final = gauge("audit_seal_lag_seconds", "Age of the oldest audit row without a seal")
+# Nothing seals yet, and 0 would say that everything is sealed.
+SEAL_LAG.set(math.nan)
+
 JOBS: Final = counter("job_runs", "Runs of background jobs", ("job", "outcome"))
+JOB_SECONDS: Final = seconds("job", "How long one run of a background job took", ("job",))
+JOB_DONE_AT: Final = gauge(
+    "job_last_success_timestamp_seconds", "When a job last succeeded, in Unix time", ("job",)
+)
+CHECKS: Final = gauge("check", "What /readyz found: 0 is well, 1 degraded, 2 failed", ("kind",))
 
 LOG_FIELDS_DROPPED: Final = counter("log_fields_dropped", "Log fields that are not allowed")
+
+
+_REFUSALS: Final = {401: "unauthenticated", 403: "forbidden"}
 
 
 class Requests:
@@ -67,6 +82,8 @@ class Requests:
 
     def observe(self, route: str, method: str, status: int, duration: float) -> None:
         """Count one answered request, under its class of status: `2xx`."""
+        if status in _REFUSALS:
+            ACCESS_REFUSED.labels(_REFUSALS[status]).inc()
         key = (route, method, status // 100)
         child = self._children.get(key)
         if child is None:
