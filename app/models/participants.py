@@ -77,6 +77,7 @@ class CareTeamMember(Tenant, Base):
             postgresql_where=text("ended_at is null"),
         ),
         Index("care_team_member_participant_idx", "organization_id", "participant_id"),
+        Index("care_team_member_staff_idx", "organization_id", "staff_member_id", "participant_id"),
         CheckConstraint("ended_at is null or ended_at >= started_at", name="times"),
     )
 

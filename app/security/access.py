@@ -36,19 +36,40 @@ class Viewer:
     me: ColumnElement[UUID | None]
     now: ColumnElement[datetime]
 
-    def participants(self, participant_id: IdColumn, reach: Reach) -> ColumnElement[bool]:
-        """The condition that a row's participant is within `reach` of the viewer."""
+    def participants(
+        self, participant_id: IdColumn, reach: Reach, *, after: ColumnElement[UUID] | None = None
+    ) -> ColumnElement[bool]:
+        """The condition that a row's participant is within `reach` of the viewer.
+
+        A page in the order of participants says `after` whom it begins, so that the relationships
+        of everybody before are not read either.
+        """
         if reach & Reach.ORGANIZATION:
             return true()
         ways: list[ColumnElement[bool]] = []
         if reach & Reach.SELF:
             ways.append(participant_id == self.me)
-        if reach & Reach.CARE_TEAM:
-            ways.append(participant_id.in_(self._care_team()))
-        if reach & Reach.SUPERVISEES:
-            ways.append(participant_id.in_(self._supervised_care_teams()))
-        if reach & Reach.ROSTER:
-            ways.append(participant_id.in_(self._rosters()))
+        related = [
+            relationship
+            for bit, relationship in (
+                (Reach.CARE_TEAM, self._care_team()),
+                (Reach.SUPERVISEES, self._supervised_care_teams()),
+                (Reach.ROSTER, self._rosters()),
+            )
+            if reach & bit
+        ]
+        is_only_way = len(related) == 1 and not reach & (
+            Reach.SELF | Reach.UNATTENDED | Reach.UNWATCHED
+        )
+        for relationship in related:
+            (column,) = relationship.selected_columns
+            if is_only_way:
+                among = relationship if after is None else relationship.where(column > after)
+                ways.append(participant_id.in_(among))
+            else:
+                # One way of several cannot be a join: asked for each row, it reads one row's
+                # relationships, where a list of everybody's would be made first.
+                ways.append(relationship.where(column == participant_id).exists())
         if reach & Reach.UNATTENDED:
             ways.append(self._is_left_by(_WHO_ATTENDS, participant_id))
         if reach & Reach.UNWATCHED:
@@ -146,12 +167,14 @@ COMPILED: Final = Viewer(
 """The viewer of a statement that is compiled once: its parameters are named `me` and `now`."""
 
 
-def visible_participants(participant_id: IdColumn, reach: Reach) -> ColumnElement[bool]:
+def visible_participants(
+    participant_id: IdColumn, reach: Reach, *, after: ColumnElement[UUID] | None = None
+) -> ColumnElement[bool]:
     """Whether a row's participant is visible, for a statement of the driver's lane.
 
     `reach_parameters` gives the values of its parameters.
     """
-    return COMPILED.participants(participant_id, reach)
+    return COMPILED.participants(participant_id, reach, after=after)
 
 
 def visible_groups(group_id: IdColumn, reach: Reach) -> ColumnElement[bool]:

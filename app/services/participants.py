@@ -61,6 +61,7 @@ def _one(reach: Reach) -> Query:
 
 @cache
 def _page(reach: Reach) -> Query:
+    after = bindparam("after", type_=Uuid)
     statement = (
         select(
             Participant.id,
@@ -72,8 +73,8 @@ def _page(reach: Reach) -> Query:
             Participant.time_zone,
         )
         .where(
-            Participant.id > bindparam("after", type_=Uuid),
-            visible_participants(Participant.id, reach),
+            Participant.id > after,
+            visible_participants(Participant.id, reach, after=after),
         )
         .order_by(Participant.id)
         .limit(bindparam("limit"))

@@ -468,6 +468,7 @@ def upgrade() -> None:
     )
     op.create_index('care_team_member_current_idx', 'care_team_member', ['organization_id', 'staff_member_id', 'participant_id', 'role'], unique=True, postgresql_where=sa.text('ended_at is null'))
     op.create_index('care_team_member_participant_idx', 'care_team_member', ['organization_id', 'participant_id'], unique=False)
+    op.create_index('care_team_member_staff_idx', 'care_team_member', ['organization_id', 'staff_member_id', 'participant_id'], unique=False)
     op.create_table('group_facilitator',
     sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
     sa.Column('id', sa.Uuid(), nullable=False),
