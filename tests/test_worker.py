@@ -673,6 +673,48 @@ async def test_the_tokens_of_a_sign_in_go_after_it_and_not_before(
         assert (await db.scalars(select(RefreshToken.sign_in_id))).all() == [living.sign_in_id]
 
 
+async def test_a_sign_in_that_is_over_is_kept_for_ninety_days(make: Make, place: Workplace) -> None:
+    now = clock.wall()
+    living, lately, ended, expired = [await make.staff() for _ in range(4)]
+    async with make.transaction() as db:
+        for person, over in (
+            (lately, {"revoked_at": now - timedelta(days=89)}),
+            (ended, {"revoked_at": now - timedelta(days=91)}),
+            (expired, {"expires_at": now - timedelta(days=91)}),
+        ):
+            await db.execute(update(SignIn).where(SignIn.id == person.sign_in_id).values(over))
+
+    await cleanup.clean(place)
+
+    async with make.transaction() as db:
+        kept = set(await db.scalars(select(SignIn.id)))
+    assert kept == {living.sign_in_id, lately.sign_in_id}
+
+
+async def test_messages_are_forgotten_after_thirty_days_sent_or_not(
+    make: Make, place: Workplace
+) -> None:
+    person, now = await make.staff(), clock.wall()
+    async with make.transaction() as db:
+        for age in (29, 31):
+            for sent_at in (None, now - timedelta(days=age)):
+                db.add(
+                    Notification(
+                        id=new_id(),
+                        account_id=person.account_id,
+                        template=Template.PASSWORD_CHANGED,
+                        created_at=now - timedelta(days=age),
+                        sent_at=sent_at,
+                    )
+                )
+
+    await cleanup.clean(place)
+
+    async with make.transaction() as db:
+        kept = (await db.scalars(select(Notification.created_at))).all()
+    assert kept == [now - timedelta(days=29)] * 2
+
+
 async def test_counts_and_devices_are_forgotten(make: Make, place: Workplace) -> None:
     now, person = clock.wall(), await make.staff()
     old, new = (new_id().bytes * 2 for _ in range(2))

@@ -1,9 +1,9 @@
-"""Removes what has served its purpose: answers, tickets, spent tokens, counts, deliveries."""
+"""Removes what has served its purpose: answers, tickets, sign-ins, messages, counts, deliveries."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import delete, exists, or_, select
+from sqlalchemy import ColumnElement, delete, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
@@ -12,6 +12,7 @@ from app.models.accounts import (
     AuthorizationCode,
     AuthorizationSession,
     KnownDevice,
+    Notification,
     RateWindow,
     RefreshToken,
     SignIn,
@@ -33,6 +34,12 @@ DEVICES_LIVE: Final = timedelta(days=365)
 DELIVERIES_LIVE: Final = timedelta(days=30)
 """How long a delivery that is over can be looked at and replayed (WH-11)."""
 
+MESSAGES_LIVE: Final = timedelta(days=30)
+"""How long it can be looked up that a message went out, or that it never did."""
+
+SIGN_INS_LIVE: Final = timedelta(days=90)
+"""How long a sign-in that is over can be looked up; its audit rows are kept."""
+
 _BATCH: Final = 1_000
 
 
@@ -50,21 +57,27 @@ async def _clean_organization(db: AsyncSession) -> bool:
     await db.execute(delete(StoredAnswer).where(StoredAnswer.created_at < now - ANSWERS_LIVE))
     await db.execute(delete(RealtimeTicket).where(RealtimeTicket.expires_at < now - TRACES_LIVE))
     await db.execute(delete(KnownDevice).where(KnownDevice.last_seen_at < now - DEVICES_LIVE))
-    await _clean_refresh_tokens(db)
+    await db.execute(delete(Notification).where(Notification.created_at < now - MESSAGES_LIVE))
+    await _clean_sign_ins(db)
     return await _clean_deliveries(db)
 
 
-async def _clean_refresh_tokens(db: AsyncSession) -> None:
-    """Remove the tokens of sign-ins that are over; a living one needs its chain (AUTH-16)."""
-    before = clock.wall() - TRACES_LIVE
+async def _clean_sign_ins(db: AsyncSession) -> None:
+    """Remove sign-ins that were over long ago, and their tokens before them.
+
+    A living one needs its whole chain of tokens (AUTH-16).
+    """
+    now = clock.wall()
     await db.execute(
         delete(RefreshToken)
-        .where(
-            RefreshToken.sign_in_id == SignIn.id,
-            or_(SignIn.revoked_at < before, SignIn.expires_at < before),
-        )
+        .where(RefreshToken.sign_in_id == SignIn.id, _was_over(now - TRACES_LIVE))
         .execution_options(synchronize_session=False)
     )
+    await db.execute(delete(SignIn).where(_was_over(now - SIGN_INS_LIVE)))
+
+
+def _was_over(before: datetime) -> ColumnElement[bool]:
+    return or_(SignIn.revoked_at < before, SignIn.expires_at < before)
 
 
 async def _clean_deliveries(db: AsyncSession) -> bool:

@@ -25,7 +25,6 @@ _ORDINARY = (
     "group_member",
     "intake",
     "invitation",
-    "notification",
     "organization",
     "organization_key",
     "participant",
@@ -36,7 +35,6 @@ _ORDINARY = (
     "series",
     "session",
     "session_staff",
-    "sign_in",
     "staff_authorization",
     "staff_member",
     "attendance",
@@ -44,7 +42,7 @@ _ORDINARY = (
     "webhook_endpoint",
 )
 # What the worker removes when it has served its purpose.
-_CLEANED = ("known_device", "refresh_token", "webhook_delivery")
+_CLEANED = ("known_device", "notification", "refresh_token", "sign_in", "webhook_delivery")
 _INSERT_ONLY = (
     "alert_step",
     "decision",
