@@ -11,7 +11,7 @@ from app.security.principal import Reach
 from tests.contract.caller import Answer, call
 from tests.contract.operations import Operation
 from tests.contract.oracle import Cell, granted, named_in_body, objects_of
-from tests.contract.people import Actor, World
+from tests.contract.people import Actor, Circle, World, slots_of
 from tests.contract.requests import NOBODY, path_words, request_for
 from tests.contract.things import body_for
 
@@ -67,6 +67,15 @@ def _cells(world: World, operation: Operation) -> Iterator[Cell]:
         if actor.clinic is here and permission and granted(actor, permission):
             yield Cell(operation, actor, here.other)
             yield Cell(operation, actor, elsewhere.own)
+            yield from (Cell(operation, actor, circle) for circle in _left_to(actor, operation))
+
+
+def _left_to(actor: Actor, operation: Operation) -> Iterator[Circle]:
+    """Whom nobody looks after: asked for by those who have no ties that could hide a mistake."""
+    if actor.role is None or actor.ties is Reach.NONE:
+        for circle in actor.clinic.left:
+            if circle.has(slots_of(operation)):
+                yield circle
 
 
 async def _ask(app: ASGIApp, cell: Cell) -> Answer:

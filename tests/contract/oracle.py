@@ -72,7 +72,7 @@ def reaches(actor: Actor, circle: Circle, reach: Reach) -> bool:
     if actor.clinic is not circle.clinic:
         return False
     ties = actor.ties if actor.circle is circle else Reach.NONE
-    return bool(reach & (ties | Reach.ORGANIZATION))
+    return bool(reach & (ties | circle.left | Reach.ORGANIZATION))
 
 
 def expected(cell: Cell, permission: Permission) -> Expected:

@@ -1,6 +1,6 @@
 """Who and what the world consists of: circles, actors, clinics, and where objects are named."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
@@ -74,7 +74,14 @@ class Circle:
 
     team: tuple[Person, ...]
     leaders: tuple[Person, ...]
+    left: Reach = Reach.NONE
+    """Which reaches open it to whoever has them, because nobody else looks after it."""
+
     things: dict[str, str] = field(default_factory=dict)
+
+    def has(self, slots: Iterable[Slot]) -> bool:
+        """Whether it has an object for each of these."""
+        return all(any(key in self.things for key in slot.keys) for slot in slots)
 
     def thing(self, slot: Slot) -> str:
         """The id of this circle's object for a slot. Raises Unmade."""
@@ -137,6 +144,9 @@ class Clinic:
     coordinator: Person
     supervisor: Person
     circles: list[Circle] = field(default_factory=list)
+    left: list[Circle] = field(default_factory=list)
+    """Circles of participants whom nobody attends, or whose alerts nobody answers."""
+
     actors: list[Actor] = field(default_factory=list)
     versions: dict[str, int] = field(default_factory=dict)
 
@@ -164,5 +174,10 @@ class World:
 
     @property
     def circles(self) -> Iterator[Circle]:
-        """All four circles."""
+        """All four circles that have an object of every kind."""
         yield from (*self.clinic.circles, *self.elsewhere.circles)
+
+    @property
+    def everybody(self) -> Iterator[Circle]:
+        """The same, and those who are left alone."""
+        yield from (*self.circles, *self.clinic.left, *self.elsewhere.left)

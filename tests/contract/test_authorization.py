@@ -12,8 +12,10 @@ from fastapi import FastAPI
 from app.core import clock
 from app.core.ids import new_id
 from app.runtime import Runtime
+from app.security.permissions import POLICY
+from app.security.principal import Reach
 from tests.contract.caller import Answer, call
-from tests.contract.matrix import Matrix
+from tests.contract.matrix import Asked, Matrix
 from tests.contract.operations import Operation
 from tests.contract.oracle import Expected, expected, granted, is_as_expected, reaches
 from tests.contract.people import Circle, World, slots_of
@@ -70,11 +72,47 @@ def test_authz_30_nobody_learns_of_whom_they_cannot_reach(matrix: Matrix, world:
         permission = one.cell.operation.permission
         assert permission is not None
         actor = one.cell.actor
-        for circle in world.circles:
+        for circle in world.everybody:
             hidden = not reaches(actor, circle, granted(actor, permission))
             if hidden and any(found.encode() in one.answer.body for found in circle.ids):
                 told.append(f"{one.cell.question}: tells of {circle.name} {circle.clinic.name}")
     assert not told, told[:30]
+
+
+def test_authz_30_whom_nobody_looks_after_is_found_by_those_who_must(
+    matrix: Matrix, world: World, operations: Sequence[Operation]
+) -> None:
+    alone = Reach.UNATTENDED | Reach.UNWATCHED
+    opened = {
+        permission
+        for permission, rule in POLICY.items()
+        if any(reach & alone for reach in rule.staff.values())
+    }
+    about: defaultdict[str, set[str]] = defaultdict(set)
+    listed = 0
+    for one in matrix.asked:
+        operation, actor, circle = one.cell.operation, one.cell.actor, one.cell.circle
+        permission = operation.permission
+        if permission not in opened:
+            continue
+        if circle in world.clinic.left:
+            about[operation.id].add(circle.name)
+        asked = [circle] if circle in world.clinic.left else world.clinic.left
+        if _is_list(one) and bool(slots_of(operation)) is (circle in world.clinic.left):
+            for left in asked:
+                finds = str(left.participant.participant_id).encode() in one.answer.body
+                assert finds == reaches(actor, left, granted(actor, permission)), one.cell.question
+                listed += finds
+
+    named = {one.id for one in operations if one.permission in opened and slots_of(one)}
+    assert len(named) >= 6
+    assert listed >= 6
+    assert not {operation for operation in named if about[operation] != {"unattended", "unwatched"}}
+
+
+def _is_list(one: Asked) -> bool:
+    """Whether a list was asked for, and given."""
+    return one.answer.status == HTTPStatus.OK and b'"items":[' in one.answer.body
 
 
 async def test_authz_30_without_a_valid_token_every_cause_has_one_answer(

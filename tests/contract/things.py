@@ -399,6 +399,21 @@ MAKERS: Final[Mapping[str, Callable[[Circle], Awaitable[object]]]] = {
 """How the object of each slot comes to be, in an order in which each finds what it needs."""
 
 
+MADE_FOR_THE_LEFT: Final = frozenset(
+    {
+        "participant_id",
+        "staff_member_id",
+        "join_care_team.staff_member_id",
+        "/v1/participants/{participant_id}/care-team/{member_id}",
+        "alert_id",
+        "assess_alert.alert_id",
+        "disposition_alert.alert_id",
+        "close_alert.alert_id",
+    }
+)
+"""What there is of a participant whom nobody attends: what the policy opens to others."""
+
+
 def body_for(operation: Operation, circle: Circle) -> Any:  # noqa: ANN401 (JSON)
     """A valid body: the document's example, with the circle's ids in it; None without a body."""
     body = operation.example()

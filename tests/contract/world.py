@@ -3,25 +3,28 @@
 In each there are two circles: a participant, the group they belong to, and everything that is
 about them. Staff of every role stand to the first circle in every way in which somebody can: in
 the care team, leading the group, supervising a member of the care team, or not at all. So every
-object is somebody's own, a stranger's of the same organization, or another organization's.
+object is somebody's own, a stranger's of the same organization, or another organization's. Two
+more participants are left alone: one whom nobody attends, and one whose alerts nobody answers.
 
 A route that needs an object of a new kind fails with a sentence that names `MAKERS`: that is
 where to add how such an object comes to be.
 """
+
+from collections.abc import Container
 
 from argon2 import PasswordHasher
 from fastapi import FastAPI
 from sqlalchemy import select, update
 
 from app.domain.roles import StaffRole
-from app.models.accounts import Account
+from app.models.accounts import Account, AccountState
 from app.models.base import Base, Versioned
 from app.models.organizations import KeyPurpose
 from app.runtime import Runtime
 from app.security import seals
 from app.security.principal import Reach
 from tests.contract.people import Actor, Circle, Clinic, World
-from tests.contract.things import MAKERS
+from tests.contract.things import MADE_FOR_THE_LEFT, MAKERS
 from tests.factories import Make, Person
 from tests.routers.signing_in import PASSWORD, give_password
 
@@ -55,6 +58,10 @@ async def _clinic(app: FastAPI, runtime: Runtime, name: str) -> Clinic:
     leaders = tuple(a.person for a in staff if a.ties & Reach.MEMBER)
     clinic.circles.append(await _circle(clinic, "own", team, leaders))
     clinic.circles.append(await _circle(clinic, "stranger's", (), ()))
+    if name == "here":
+        clinic.left.append(await _left(clinic, "unattended", Reach.UNATTENDED | Reach.UNWATCHED))
+        coordinator = await make.staff(StaffRole.CARE_COORDINATOR)
+        clinic.left.append(await _left(clinic, "unwatched", Reach.UNWATCHED, coordinator))
     for actor in staff:
         actor.circle = clinic.own if actor.ties else None
     clinic.actors.extend([*staff, *map(_participant, clinic.circles)])
@@ -100,7 +107,11 @@ def _participant(circle: Circle) -> Actor:
 
 
 async def _circle(
-    clinic: Clinic, name: str, team: tuple[Person, ...], leaders: tuple[Person, ...]
+    clinic: Clinic,
+    name: str,
+    team: tuple[Person, ...],
+    leaders: tuple[Person, ...],
+    made: Container[str] = MAKERS,
 ) -> Circle:
     make = clinic.make
     clinician = await make.staff(supervisor=clinic.supervisor)
@@ -115,7 +126,18 @@ async def _circle(
     )
     await give_password(make, circle.participant)
     for key, maker in MAKERS.items():
-        circle.things[key] = str(await maker(circle))
+        if key in made:
+            circle.things[key] = str(await maker(circle))
+    return circle
+
+
+async def _left(clinic: Clinic, name: str, left: Reach, *team: Person) -> Circle:
+    """A participant whose clinician's account is closed; whoever else is in the team stays."""
+    circle = await _circle(clinic, name, team, (), MADE_FOR_THE_LEFT)
+    circle.left = left
+    async with clinic.make.transaction() as db:
+        closed = Account.id == circle.clinician.account_id
+        await db.execute(update(Account).where(closed).values(state=AccountState.DISABLED))
     return circle
 
 
