@@ -40,6 +40,7 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
         "facilitator_joined",
         "facilitator_left",
     ),
+    "instrument": ("loaded", "adapted", "switched_on", "switched_off"),
     "intake": ("recommended", "decided", "deferred"),
     "organization": ("created",),
     "participant": ("invited", "updated"),

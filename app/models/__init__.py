@@ -7,6 +7,7 @@ from app.models import audit as audit
 from app.models import events as events
 from app.models import groups as groups
 from app.models import idempotency as idempotency
+from app.models import instruments as instruments
 from app.models import intakes as intakes
 from app.models import organizations as organizations
 from app.models import participants as participants

@@ -30,6 +30,7 @@ from app.security.guards import Database, ReadLane, Requires, RequiresInLane, re
 from app.security.permissions import Permission
 from app.security.principal import Principal
 from app.services import assessments
+from app.services.instruments import InstrumentUnavailable
 
 routes = router("/v1/assessments", "assessments")
 
@@ -40,7 +41,11 @@ AssessmentAnswerer = Annotated[Principal, Depends(Requires(Permission.ASSESSMENT
 OfParticipant = Annotated[UUID | None, Query(description="Those of one participant only.")]
 
 
-@routes.post("", status_code=HTTPStatus.CREATED, responses=problems(NotFound, Invalid))
+@routes.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    responses=problems(NotFound, Invalid, InstrumentUnavailable),
+)
 async def assign_assessment(
     body: AssessmentCreate, response: Response, db: Database, principal: AssessmentAssigner
 ) -> AssessmentSummary:

@@ -56,6 +56,7 @@ class Permission(StrEnum):
     CARE_TEAM_CHANGE = "care_team:change"
     RECORD_ACCESS_READ = "record_access:read"
     INSTRUMENT_READ = "instrument:read"
+    INSTRUMENT_MANAGE = "instrument:manage"
     ASSESSMENT_LIST = "assessment:list"
     ASSESSMENT_READ = "assessment:read"
     ASSESSMENT_ASSIGN = "assessment:assign"
@@ -156,6 +157,7 @@ POLICY: Final[Mapping[Permission, Rule]] = {
     Permission.CARE_TEAM_CHANGE: Rule("CareTeam.u", _GIVING_CARE_TEAMS),
     Permission.RECORD_ACCESS_READ: Rule("AuditEvent.r", {PRIVACY: ALL}, SELF),
     Permission.INSTRUMENT_READ: Rule("Questionnaire.r", _EVERY_ROLE, ALL),
+    Permission.INSTRUMENT_MANAGE: Rule("Questionnaire.u", {ADMINISTRATOR: ALL}),
     Permission.ASSESSMENT_LIST: Rule("QuestionnaireResponse.s", _CARING, SELF),
     Permission.ASSESSMENT_READ: Rule("QuestionnaireResponse.r", _TREATING, SELF),
     Permission.ASSESSMENT_ASSIGN: Rule("QuestionnaireResponse.c", _CARING),

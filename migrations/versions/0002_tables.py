@@ -206,6 +206,34 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('data_key_pkey'))
     )
     op.create_index('data_key_active_idx', 'data_key', ['organization_id', 'participant_id', 'purpose'], unique=True, postgresql_nulls_not_distinct=True, postgresql_where=sa.text("state = 'active'"))
+    op.create_table('instrument_switch',
+    sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
+    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('instrument_key', sa.Text(), nullable=False),
+    sa.Column('is_on', sa.Boolean(), nullable=False),
+    sa.Column('accepted_condition', sa.Text(), nullable=True),
+    sa.Column('switched_by', sa.Uuid(), nullable=False),
+    sa.Column('version', sa.Integer(), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['organization_id'], ['organization.organization_id'], name=op.f('instrument_switch__fkey')),
+    sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('instrument_switch_pkey'))
+    )
+    op.create_index('instrument_switch_key_idx', 'instrument_switch', ['organization_id', 'instrument_key'], unique=True)
+    op.create_table('instrument_version',
+    sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
+    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('instrument_key', sa.Text(), nullable=False),
+    sa.Column('instrument_version', sa.Text(), nullable=False),
+    sa.Column('origin', sa.Text(), nullable=False),
+    sa.Column('definition', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('loaded_by', sa.Uuid(), nullable=False),
+    sa.Column('loaded_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("origin in ('loaded', 'adapted')", name=op.f('instrument_version_origin_check')),
+    sa.ForeignKeyConstraint(['organization_id'], ['organization.organization_id'], name=op.f('instrument_version__fkey')),
+    sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('instrument_version_pkey'))
+    )
+    op.create_index('instrument_version_key_idx', 'instrument_version', ['organization_id', 'instrument_key', 'instrument_version'], unique=True)
     op.create_table('program',
     sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
     sa.Column('id', sa.Uuid(), nullable=False),

@@ -23,6 +23,7 @@ _ORDINARY = (
     "event_head",
     "group_facilitator",
     "group_member",
+    "instrument_switch",
     "intake",
     "invitation",
     "organization",
@@ -46,6 +47,7 @@ _CLEANED = ("known_device", "notification", "refresh_token", "sign_in", "webhook
 _INSERT_ONLY = (
     "alert_step",
     "decision",
+    "instrument_version",
     "plan_signature",
     "recommendation",
     "referral",

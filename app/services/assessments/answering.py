@@ -67,6 +67,7 @@ _REFUSALS: Final = {
     "wrong_type": "The answer is not of the item's type.",
     "not_an_option": "The item offers no such answer.",
     "out_of_range": "The number is outside the item's range.",
+    "off_the_scale": "The number is between two steps of the item's scale.",
     "too_long": "The text is longer than the item takes.",
     "malformed": "The text does not have the item's form.",
 }
@@ -112,7 +113,7 @@ async def save_answers(
     assessment = await get_assessment(db, principal, assessment_id, lock=True)
     if assessment.version != version:
         raise PreconditionFailed
-    instrument = _answerable(assessment)
+    instrument = await _answerable(db, assessment)
     if isinstance(instrument, Conflict):
         return await _hear_too_late(db, principal, assessment, request, instrument)
     _check(principal, instrument, request)
@@ -138,7 +139,7 @@ async def submit(db: AsyncSession, principal: Principal, assessment_id: UUID) ->
     somebody asks. Raises NotFound, AssessmentSubmitted, AssessmentExpired or InstrumentReplaced.
     """
     assessment = await get_assessment(db, principal, assessment_id, lock=True)
-    instrument = _answerable(assessment)
+    instrument = await _answerable(db, assessment)
     if isinstance(instrument, Conflict):
         raise instrument
     rows = await rows_of(db, assessment.id)
@@ -168,7 +169,7 @@ async def _hear_too_late(
 
     Nothing is stored. Whatever else is wrong with the request does not hide what it says.
     """
-    instrument = instruments.find_instrument(assessment.instrument_key)
+    instrument = await instruments.find_instrument(db, assessment.instrument_key)
     if instrument is None:
         return refusal
     rows = await rows_of(db, assessment.id)
@@ -187,7 +188,7 @@ async def _hear_too_late(
     return type(refusal)(crisis_resources=card)
 
 
-def _answerable(assessment: Assessment) -> Instrument | Conflict:
+async def _answerable(db: AsyncSession, assessment: Assessment) -> Instrument | Conflict:
     """The definition of an assessment that is still open, or why it takes no answers."""
     match present_state(assessment.state, assessment.expires_at, clock.now()):
         case AssessmentState.SUBMITTED:
@@ -195,8 +196,8 @@ def _answerable(assessment: Assessment) -> Instrument | Conflict:
         case AssessmentState.EXPIRED:
             return AssessmentExpired()
         case AssessmentState.ASSIGNED | AssessmentState.IN_PROGRESS:
-            instrument = instruments.find_instrument(
-                assessment.instrument_key, assessment.instrument_version
+            instrument = await instruments.find_instrument(
+                db, assessment.instrument_key, assessment.instrument_version
             )
             return instrument or InstrumentReplaced()
 

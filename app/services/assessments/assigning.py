@@ -22,16 +22,12 @@ async def assign(
 ) -> AssessmentSummary:
     """Ask a participant to answer an instrument, in the version that it has today.
 
-    Raises NotFound for a participant whom the caller may not see, and Invalid for an instrument
-    that does not exist or an end that has passed.
+    Raises NotFound for a participant whom the caller may not see, Invalid for an instrument
+    that does not exist or an end that has passed, and InstrumentUnavailable.
     """
     now = clock.now()
     participant = await get_participant(db, principal, request.participant_id)
-    instrument = instruments.find_instrument(request.instrument_key)
-    if instrument is None:
-        raise Invalid(
-            errors=[FieldError("/instrument_key", "unknown_instrument", "See /v1/instruments.")]
-        )
+    instrument = await instruments.assignable_instrument(db, request.instrument_key)
     if request.expires_at is not None and request.expires_at <= now:
         raise Invalid(errors=[FieldError("/expires_at", "past", "It must lie in the future.")])
     assessment = Assessment(

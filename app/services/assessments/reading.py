@@ -161,7 +161,9 @@ def informant_of(instrument: Instrument, item_id: str) -> Informant | None:
 async def composed(handle: Handle, principal: Principal, row: Mapping[str, Any]) -> AssessmentRead:
     """An assessment with as much of its answers and scores as the caller may see."""
     lane = await in_lane(handle)
-    instrument = instruments.find_instrument(row["instrument_key"], row["instrument_version"])
+    instrument = await instruments.find_instrument(
+        lane, row["instrument_key"], row["instrument_version"]
+    )
     shown = summary(row, clock.now())
     result = _result(shown.state, principal, instrument)
     answers = await lane.all(_ANSWERS, assessment_id=shown.id)

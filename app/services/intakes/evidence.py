@@ -66,7 +66,9 @@ async def _scores(db: AsyncSession, assessments: Sequence[Assessment]) -> Sequen
 
 async def _gates(db: AsyncSession, checklist: Assessment) -> Sequence[GateResult]:
     """The gates of the checklist; none, and so all unknown, under a definition no longer kept."""
-    instrument = instruments.find_instrument(checklist.instrument_key, checklist.instrument_version)
+    instrument = await instruments.find_instrument(
+        db, checklist.instrument_key, checklist.instrument_version
+    )
     if instrument is None:
         return ()
     rows = await rows_of(db, checklist.id)
@@ -96,7 +98,7 @@ async def _nothing_acute(
     Asked means that every safety item of a symptom form has an answer.
     """
     for key in sorted(symptoms & latest.keys()):
-        instrument = instruments.find_instrument(key, latest[key].instrument_version)
+        instrument = await instruments.find_instrument(db, key, latest[key].instrument_version)
         safety = [item.id for item in instrument.items if item.safety] if instrument else []
         if not safety:
             continue
