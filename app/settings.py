@@ -134,6 +134,14 @@ class Settings(BaseSettings):
             raise ValueError("must be 16 or 18")
         return value
 
+    @field_validator("smtp_url")
+    @classmethod
+    def _names_a_mail_server(cls, value: SecretStr | None) -> SecretStr | None:
+        parts = urlsplit("" if value is None else value.get_secret_value())
+        if value is not None and not (parts.scheme in {"smtp", "smtps"} and parts.hostname):
+            raise ValueError("must begin with smtps:// or smtp://, and name a host")
+        return value
+
     @model_validator(mode="after")
     def _urls_come_together(self) -> Self:
         if self.database_url is not None and self.database_url.get_secret_value().startswith(

@@ -1,6 +1,7 @@
 """What a deployment runs besides the service: keys, a certificate, passwords, a health check."""
 
 import os
+import re
 import socket
 import ssl
 import stat
@@ -31,6 +32,16 @@ def run(script: str, *arguments: object, **environment: str) -> subprocess.Compl
         text=True,
         check=False,
     )
+
+
+def test_the_example_names_everything_that_compose_asks_for() -> None:
+    compose = (ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8")
+    example = (ROOT / "deploy" / "env.example").read_text(encoding="utf-8")
+
+    asked = set(re.findall(r"\$\{(\w+)", compose))
+
+    assert set(re.findall(r"(?m)^(\w+)=", example)) == asked
+    assert {"STEPWELL_SMTP_URL", "STEPWELL_MAIL_FROM"} <= asked
 
 
 def test_phi_08_keys_are_made_once_and_only_their_owner_reads_them(tmp_path: Path) -> None:

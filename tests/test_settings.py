@@ -137,6 +137,8 @@ def test_phi_08_development_may_do_what_production_may_not() -> None:
         ("STEPWELL_MODE", "staging", "STEPWELL_MODE: Input should be"),
         ("STEPWELL_EMBEDDED_MAJOR", "17", "STEPWELL_EMBEDDED_MAJOR: Value error, must be 16 or 18"),
         ("STEPWELL_DATABASE_URL", "postgresql://x@secret-host/s", "postgresql+asyncpg://"),
+        ("STEPWELL_SMTP_URL", "mail.example.org:587", "must begin with smtps:// or smtp://"),
+        ("STEPWELL_SMTP_URL", "smtps://:465", "and name a host"),
     ],
 )
 def test_rel_31_a_value_that_means_nothing_stops_the_start_and_is_not_repeated(
