@@ -217,6 +217,9 @@ class Connections:
                     "lock_timeout": "2000",
                     "idle_in_transaction_session_timeout": "10000",
                     "jit": "off",
+                    # A plan that was made while a table was small would go on reading it from
+                    # end to end while it grows; what is asked here has an index, or few rows.
+                    "enable_seqscan": "off",
                 },
             },
         )
