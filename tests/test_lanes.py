@@ -123,6 +123,7 @@ def promises() -> APIRouter:
     ("setting", "value"),
     [
         ("application_name", "stepwell"),
+        ("enable_seqscan", "off"),
         ("idle_in_transaction_session_timeout", "10s"),
         ("jit", "off"),
         ("lock_timeout", "2s"),
