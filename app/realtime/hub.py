@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from itertools import chain
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from app.core import clock, logging, metrics
 from app.core.database import Lane
 from app.core.problems import ServiceBusy
 from app.jobs.supervision import Loop, Supervisor
+from app.jobs.workplace import in_turn
 from app.realtime import happenings
 from app.realtime.bus import Bus, Channel
 from app.realtime.frames import Presence
@@ -327,43 +329,51 @@ class Hub:
 
     async def compare_heads(self) -> bool:
         """Ask how far the logs of all followed rooms reach, and the events (WS-11)."""
-        rooms = grouped((feed.organization_id, feed.room_id) for feed in self._feeds.values())
+        rooms = [(feed.organization_id, feed.room_id) for feed in self._feeds.values()]
         organizations = {line.principal.organization_id for line in self._lines}
-        for organization_id in organizations | rooms.keys():
-            async with self._lane(organization_id) as lane:
-                heads = await standing.heads_of(lane, rooms.get(organization_id, ()))
-                position = await standing.position_of(lane)
-            for room_id, head_seq in heads.items():
-                self._notice(room_id, head_seq)
+        if not rooms and not organizations:
+            return False
+        async with self._lane(None) as lane:
+            heads = await standing.heads_of(lane, rooms)
+            positions = await standing.positions_of(lane, organizations)
+        for room_id, head_seq in heads.items():
+            self._notice(room_id, head_seq)
+        for organization_id, position in positions.items():
             self._tell_events(organization_id, position)
         return False
 
     async def sweep(self) -> bool:
         """Close what has lost its sign-in or its membership, whatever was not heard (WS-14)."""
-        for organization_id, lines in grouped(
-            (line.principal.organization_id, line) for line in self._lines
-        ).items():
-            # What is true of a line may change while the database is asked.
-            asked = [(line, line.principal, dict(line.members)) for line in lines]
+        if not self._lines:
+            return False
+        # What is true of a line may change while the database is asked.
+        asked = [(line, line.principal, dict(line.members)) for line in self._lines]
+        sign_ins = {(who.organization_id, who.sign_in_id) for _, who, _ in asked}
+        ours = {(who.organization_id, id_) for _, who, rooms in asked for id_ in rooms.values()}
+        async with self._lane(None) as lane:
+            signed_in = await standing.live_sign_ins(lane, sign_ins)
+            members = await standing.standing_members(lane, ours)
+        for line, principal, rooms in asked:
+            signed = principal.sign_in_id, principal.sign_in_version
+            if line.principal is principal and signed not in signed_in:
+                line.close(CloseCode.AUTHENTICATION, discard=True)
+            for room_id, member_id in rooms.items():
+                if member_id not in members:
+                    self._remove_member(line, room_id, member_id)
+        await self._keep_presences()
+        return False
+
+    async def _keep_presences(self) -> None:
+        """Say of everybody here that they still are, and end the presences of who is not."""
+        lines = grouped((line.principal.organization_id, line) for line in self._lines)
+
+        async def keep(organization_id: UUID) -> None:
             async with self._lane(organization_id) as lane:
                 await lanes.keep_organization_time(lane)
-                signed_in = await standing.live_sign_ins(
-                    lane, {principal.sign_in_id for _, principal, _ in asked}
-                )
-                members = await standing.standing_members(
-                    lane, {member for _, _, rooms in asked for member in rooms.values()}
-                )
-                await presence.refresh(
-                    lane, {each for line in lines for each in line.presences.values()}
-                )
-            for line, principal, rooms in asked:
-                signed = principal.sign_in_id, principal.sign_in_version
-                if line.principal is principal and signed not in signed_in:
-                    line.close(CloseCode.AUTHENTICATION, discard=True)
-                for room_id, member_id in rooms.items():
-                    if member_id not in members:
-                        self._remove_member(line, room_id, member_id)
-        return False
+                ours = (line.presences.values() for line in lines[organization_id])
+                await presence.refresh(lane, set(chain.from_iterable(ours)))
+
+        await in_turn(lines, keep)
 
     # The end
 
@@ -387,7 +397,7 @@ class Hub:
     # Reading
 
     @asynccontextmanager
-    async def _lane(self, organization_id: UUID) -> AsyncIterator[Lane]:
+    async def _lane(self, organization_id: UUID | None) -> AsyncIterator[Lane]:
         async with self._reads, lanes.entered(self._runtime, organization_id) as lane:
             yield lane
 

@@ -63,6 +63,7 @@ def upgrade() -> None:
     _refuse_double_booking()
     _tell_who_listens()
     _open_requests()
+    _stand_by_sockets()
     _serve_the_worker()
     _register_clients()
     _share_limits()
@@ -379,6 +380,8 @@ def _open_requests() -> None:
         "alert": "select",
         "audit_event": "select",
         "series": "select",
+        "room": "select",
+        "room_member": "select",
     }.items():
         op.execute(f"grant {actions} on {table} to stepwell_auth")
         op.execute(f"create policy across on {table} to stepwell_auth using (true)")
@@ -539,6 +542,73 @@ def _open_requests() -> None:
         $$
         """,
         "accesses_to_participant(uuid, bigint, integer)",
+        roles=("stepwell_api",),
+    )
+
+
+def _stand_by_sockets() -> None:
+    """What a process with sockets asks now and then, for all their organizations at once.
+
+    Each id comes with its organization, so that every row is found by its primary key.
+    """
+    definer_function(
+        """
+        create function room_heads(p_organizations uuid[], p_rooms uuid[])
+        returns table (id uuid, head_seq bigint)
+        language sql stable security definer set search_path = stepwell, pg_temp
+        as $$
+            select r.id, r.head_seq
+            from unnest(p_organizations, p_rooms) w (organization_id, id)
+            join room r on r.organization_id = w.organization_id and r.id = w.id
+        $$
+        """,
+        "room_heads(uuid[], uuid[])",
+        roles=("stepwell_api",),
+    )
+    definer_function(
+        """
+        create function event_positions(p_organizations uuid[])
+        returns table (organization_id uuid, reached bigint)
+        language sql stable security definer set search_path = stepwell, pg_temp
+        as $$
+            select h.organization_id, h.position from event_head h
+            where h.organization_id = any (p_organizations)
+        $$
+        """,
+        "event_positions(uuid[])",
+        roles=("stepwell_api",),
+    )
+    # The conditions are those of `open_request`, but nobody asks here, so nobody was seen.
+    definer_function(
+        """
+        create function live_sign_ins(
+            p_organizations uuid[], p_sign_ins uuid[], p_now timestamptz
+        ) returns table (id uuid, version integer)
+        language sql stable security definer set search_path = stepwell, pg_temp
+        as $$
+            select s.id, s.version
+            from unnest(p_organizations, p_sign_ins) w (organization_id, id)
+            join sign_in s on s.organization_id = w.organization_id and s.id = w.id
+            join account a on a.organization_id = s.organization_id and a.id = s.account_id
+            where s.revoked_at is null and s.expires_at > p_now and a.state = 'active'
+                and s.last_seen_at + make_interval(secs => s.idle_seconds) > p_now
+        $$
+        """,
+        "live_sign_ins(uuid[], uuid[], timestamptz)",
+        roles=("stepwell_api",),
+    )
+    definer_function(
+        """
+        create function standing_members(p_organizations uuid[], p_members uuid[])
+        returns setof uuid
+        language sql stable security definer set search_path = stepwell, pg_temp
+        as $$
+            select m.id from unnest(p_organizations, p_members) w (organization_id, id)
+            join room_member m on m.organization_id = w.organization_id and m.id = w.id
+            where m.left_at is null
+        $$
+        """,
+        "standing_members(uuid[], uuid[])",
         roles=("stepwell_api",),
     )
 

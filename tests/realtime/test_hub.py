@@ -29,9 +29,10 @@ from app.realtime.frames import Subscribe
 from app.realtime.hub import Hub
 from app.realtime.lines import LINES_OF_ADDRESS, Line
 from app.realtime.protocol import CloseCode, Connection
+from app.runtime import Runtime
 from app.security.principal import Principal, Reach
 from app.security.scopes import ScopeSet
-from app.services.rooms import presence
+from app.services.rooms import lanes, presence, standing
 from app.settings import Settings
 from tests.factories import FULL_SCOPE, Make, Person
 from tests.processes import ApiProcess, api_processes
@@ -178,6 +179,33 @@ async def test_ws_14_the_sweep_ends_what_nobody_told_of(stage: Stage, hub: Hub) 
     assert signed_out.connection.closing is CloseCode.AUTHENTICATION
     assert stays.connection.closing is None
     assert stays.members
+
+
+async def test_what_still_holds_is_asked_of_all_organizations_at_once_and_of_each_by_name(
+    stage: Stage, runtime: Runtime
+) -> None:
+    elsewhere = await Make.organization(stage.make.app, runtime)
+    here, there = stage.make.organization_id, elsewhere.organization_id
+    ours, theirs = await stage.member(), await elsewhere.staff()
+    member_id = UUID(await stage.member_id(ours))
+    async with elsewhere.transaction() as db:
+        await events.record(db, "plan.signed", new_id())
+        await give_positions(db)
+
+    async with lanes.entered(runtime, None) as lane:
+        signed_in = await standing.live_sign_ins(
+            lane, [(here, ours.sign_in_id), (there, theirs.sign_in_id), (here, theirs.sign_in_id)]
+        )
+        members = await standing.standing_members(lane, [(here, member_id), (there, member_id)])
+        heads = await standing.heads_of(lane, [(here, UUID(stage.room_id))])
+        nothing = await standing.heads_of(lane, [(there, UUID(stage.room_id))])
+        positions = await standing.positions_of(lane, [there])
+
+    assert signed_in == {(ours.sign_in_id, 1), (theirs.sign_in_id, 1)}
+    assert members == {member_id}
+    assert (heads, nothing) == ({UUID(stage.room_id): len(await stage.log())}, {})
+    assert positions == {there: 1}
+    await elsewhere.close()
 
 
 async def test_ws_14_a_sign_in_that_was_idle_too_long_is_swept(stage: Stage, hub: Hub) -> None:
