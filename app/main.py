@@ -1,16 +1,19 @@
 """The one place where routers, middleware, error handlers and lifespan meet."""
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
-from app import contract
+from app import contract, vitals
 from app.core import edge, problems
 from app.core.database import Connections
 from app.core.pagination import CursorCodec
+from app.jobs.supervision import Supervisor
+from app.readiness import Check, Readiness, Verdict
 from app.realtime.buses import bus_for
 from app.realtime.hub import Hub
 from app.routers import (
@@ -129,6 +132,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     app.state.hub = hub
     app.state.drain = hub.drain
+    app.state.readiness = Readiness(runtime.connections, settings, lambda: _own_checks(app))
     _mount(app, (*ROUTERS, *(() if settings.is_production else (docs.routes,))))
     contract.install(app)
     problems.install(app)
@@ -157,10 +161,32 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.has_started = True
     hub: Hub = app.state.hub
     try:
-        async with hub.running():
+        async with hub.running(), _measuring(app):
             yield
     finally:
         await runtime.connections.close()
+
+
+@asynccontextmanager
+async def _measuring(app: FastAPI) -> AsyncIterator[None]:
+    runtime: Runtime = app.state.runtime
+    supervisor = Supervisor(vitals.loops(app.state.readiness, runtime.connections))
+    running = asyncio.create_task(supervisor.run(), name="vitals")
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def _own_checks(app: FastAPI) -> Iterator[Check]:
+    """What the process knows of itself without asking anybody."""
+    hub: Hub = app.state.hub
+    runtime: Runtime = app.state.runtime
+    yield Check.of("draining", is_well=not app.state.is_draining, otherwise=Verdict.FAIL)
+    yield Check.within(
+        "listener", hub.bus_link.seconds_down, runtime.settings.listener_limit.total_seconds()
+    )
 
 
 def _edge_config(settings: Settings) -> edge.EdgeConfig:

@@ -1,5 +1,6 @@
 """Brings a database to the schema that this code was written for."""
 
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -23,9 +24,17 @@ def upgrade(url: str) -> None:
     command.upgrade(configuration(url), "head")
 
 
+@cache
 def head() -> str:
     """The revision that this code was written for."""
     revision = ScriptDirectory.from_config(configuration("")).get_current_head()
     if revision is None:
         raise RuntimeError("there are no migrations")
     return revision
+
+
+@cache
+def known() -> frozenset[str]:
+    """Every revision up to the head; one that is not among them comes after it."""
+    scripts = ScriptDirectory.from_config(configuration(""))
+    return frozenset(script.revision for script in scripts.walk_revisions())

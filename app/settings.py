@@ -3,6 +3,7 @@
 A wrong or missing value stops the start with a sentence that says what to do.
 """
 
+import hmac
 from datetime import timedelta
 from enum import StrEnum, unique
 from pathlib import Path
@@ -103,6 +104,29 @@ class Settings(BaseSettings):
     network_requests: int = Field(
         300, ge=1, description="Requests a minute of one network without a token (API-06)"
     )
+    worker_metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="Port of the worker's health and metrics; none without"
+    )
+    operator_token: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="Bearer token that shows the checks of /readyz; nobody sees them without",
+    )
+    database_limit: timedelta = Field(
+        timedelta(seconds=1), description="/readyz fails when the database takes longer (REL-16)"
+    )
+    listener_limit: timedelta = Field(
+        timedelta(seconds=5), description="/readyz is degraded when the bus is gone for longer"
+    )
+    outbox_limit: timedelta = Field(
+        timedelta(seconds=60), description="The same when an event waits longer for its position"
+    )
+    deliveries_limit: timedelta = Field(
+        timedelta(seconds=60), description="The same when a due webhook is not begun for longer"
+    )
+    jobs_limit: timedelta = Field(
+        timedelta(seconds=120), description="The same when a job of the worker is late by more"
+    )
     tracing: bool = Field(
         default=False, description="OpenTelemetry traces, set up by the variables of its SDK"
     )
@@ -154,6 +178,13 @@ class Settings(BaseSettings):
     def is_production(self) -> bool:
         """Whether real people may be behind it."""
         return self.mode is Mode.PRODUCTION
+
+    def is_operator(self, authorization: str | None) -> bool:
+        """Whether an Authorization header bears the operator's token; nobody does without one."""
+        if self.operator_token is None or authorization is None:
+            return False
+        expected = f"Bearer {self.operator_token.get_secret_value()}"
+        return hmac.compare_digest(authorization.encode(), expected.encode())
 
     @property
     def issuer(self) -> str:

@@ -6,6 +6,7 @@ Tests make their own organization, so that none sees another's rows and none has
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 
 import hypothesis
 import pytest
@@ -46,6 +47,10 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         data_dir=tmp_path_factory.mktemp("keys"),
         # Every test comes from one address.
         network_requests=1_000_000,
+        # Tests leave events lying that no worker sees, and applications that nobody starts.
+        outbox_limit=timedelta(days=365),
+        deliveries_limit=timedelta(days=365),
+        listener_limit=timedelta(days=1),
     )
 
 

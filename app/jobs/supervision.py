@@ -130,7 +130,7 @@ class Supervisor:
                 continue
             else:
                 JOBS.labels(loop.name, "done").inc()
-            JOB_DONE_AT.labels(loop.name).set(clock.wall().timestamp())
+                JOB_DONE_AT.labels(loop.name).set(clock.wall().timestamp())
             loop.done_at = clock.monotonic()
             pause = self._first_pause_seconds
             if not has_more and not self.stopping.is_set():

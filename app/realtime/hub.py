@@ -21,6 +21,7 @@ from app.core.database import Lane
 from app.core.problems import ServiceBusy
 from app.jobs.supervision import Loop, Supervisor
 from app.jobs.workplace import in_turn
+from app.readiness import Link
 from app.realtime import happenings
 from app.realtime.bus import Bus, Channel
 from app.realtime.frames import Presence
@@ -60,6 +61,7 @@ class Hub:
         self._is_empty = asyncio.Event()
         self._is_empty.set()
         self.is_draining = False
+        self.bus_link = Link()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -77,7 +79,10 @@ class Hub:
             await asyncio.gather(running, *self._tasks, return_exceptions=True)
 
     async def _listen(self) -> bool:
-        await self._bus.listen(self)
+        try:
+            await self._bus.listen(self)
+        finally:
+            self.bus_link.is_down()
         return True  # it was listening and no longer is: begin again without a pause
 
     # Coming and going
@@ -213,7 +218,8 @@ class Hub:
                 raise ValueError
 
     def listen_again(self) -> None:
-        """Hints may have been lost: ask for everything, access first."""
+        """Hints are heard from now on, and may have been lost: ask for all, access first."""
+        self.bus_link.is_up()
         self._sweep.wake.set()
         self._poll.wake.set()
 

@@ -18,6 +18,7 @@ DEFINER_FUNCTIONS: Final = frozenset(
         "accounts_with_login",
         "event_positions",
         "live_sign_ins",
+        "longest_waits",
         "open_request",
         "organization_of_invitation",
         "organization_of_realtime_ticket",

@@ -634,6 +634,46 @@ def _serve_the_worker() -> None:
     )
     definer_function(
         """
+        create function longest_waits(out events_for float8, out deliveries_for float8)
+        language sql stable security definer set search_path = stepwell, pg_temp
+        as $$
+            select
+                coalesce((
+                    -- An organization may live at another time; how long it waits is ours to say.
+                    select extract(epoch from now() - min(e.at - o.clock_offset))
+                    from event e
+                    join organization o on o.organization_id = e.organization_id
+                    where e.position is null
+                ), 0),
+                coalesce((
+                    select extract(epoch from now() - min(w.next_attempt_at))
+                    from webhook_endpoint e
+                    cross join lateral (
+                        select d.next_attempt_at from webhook_delivery d
+                        join event v
+                            on v.organization_id = d.organization_id and v.id = d.event_id
+                        where d.organization_id = e.organization_id and d.endpoint_id = e.id
+                            and d.state = 'waiting' and d.next_attempt_at <= now()
+                            and (v.type = 'endpoint.verification') = (e.state = 'pending')
+                        order by d.next_attempt_at
+                        limit 1
+                    ) w
+                    where e.state in ('active', 'pending')
+                        and (e.paused_until is null or e.paused_until <= now())
+                        -- A receiver that is being served is slow at worst, and that is its own.
+                        and not exists (
+                            select from webhook_delivery b
+                            where b.organization_id = e.organization_id and b.endpoint_id = e.id
+                                and b.state = 'waiting' and b.leased_until > now()
+                        )
+                ), 0)
+        $$
+        """,
+        "longest_waits()",
+        roles=("stepwell_api", "stepwell_worker"),
+    )
+    definer_function(
+        """
         create function worker_claim_deliveries(
             p_now timestamptz, p_lease interval, p_limit integer
         ) returns table (organization_id uuid, delivery_id uuid)

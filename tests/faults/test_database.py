@@ -86,6 +86,7 @@ async def test_rel_16_a_database_that_does_not_answer_ends_readiness_and_not_lif
 ) -> None:
     clinician = await wired.make.staff()
     wired.make.app.state.has_started = True
+    wired.make.app.state.readiness.kept_seconds = 0
     await clinician.get("/v1/programs")
     before = [(await clinician.get(path)).json() for path in ("/livez", "/startupz", "/readyz")]
 
