@@ -34,6 +34,10 @@ from app.services.instruments.catalogue import Kept, definition_read, find_instr
 _MOST: Final = 500
 """How many versions an organization may keep."""
 _MOST_FAULTS: Final = 100
+_EVENTS: Final = {
+    InstrumentOrigin.LOADED: "instrument.loaded",
+    InstrumentOrigin.ADAPTED: "instrument.adapted",
+}
 _REASONS: Final = {
     "ship_is_ours": "What an organization loads does not ship.",
     "license_evidence_missing": "Name the document that shows the right to use the instrument.",
@@ -139,7 +143,7 @@ async def _publish(
     await audit.record(
         db, AuditAction.CREATE, Permission.INSTRUMENT_MANAGE, "instrument_version", row.id
     )
-    await events.record(db, f"instrument.{origin.value}", row.id)
+    await events.record(db, _EVENTS[origin], row.id)
     return definition_read(Kept(instrument, Origin(origin.value)))
 
 

@@ -82,5 +82,6 @@ async def _switch(
     await audit.record(
         db, AuditAction.UPDATE, Permission.INSTRUMENT_MANAGE, "instrument_switch", switch_id
     )
-    await events.record(db, f"instrument.switched_{'on' if is_on else 'off'}", switch_id)
+    event = "instrument.switched_on" if is_on else "instrument.switched_off"
+    await events.record(db, event, switch_id)
     return await read_instrument(await in_lane(db), key)
