@@ -29,6 +29,7 @@ from app.domain.instruments import (
 from app.domain.instruments.expressions import AllOf, Answered, AnyOf, ItemIs, Not, Operator
 from app.domain.instruments.loinc import is_loinc
 from app.domain.instruments.patterns import is_pattern, matches
+from scripts.write_instrument_schema import SCHEMA, rendered
 
 Raw = dict[str, Any]
 
@@ -682,3 +683,9 @@ def test_a_long_chain_of_conditions_is_walked() -> None:
     answers: dict[str, AnswerValue | None] = {f"x{n}": 1 for n in range(199)}
     assert all(is_asked(form, answers).values())
     assert is_asked(form, {**answers, "x0": 0})["x199"] is False
+
+
+def test_the_schema_that_is_published_is_that_of_the_code() -> None:
+    assert SCHEMA.read_text(encoding="utf-8") == rendered(), (
+        "run python -m scripts.write_instrument_schema"
+    )
