@@ -6,7 +6,7 @@ not hear of. What names nobody is for the feed of integrators.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import Final
@@ -93,14 +93,19 @@ class Readers:
         return True
 
     async def read(
-        self, organization_id: UUID, principals: Collection[Principal], reads: asyncio.Semaphore
+        self,
+        organization_id: UUID,
+        present: Callable[[], Collection[Principal]],
+        reads: asyncio.Semaphore,
     ) -> AsyncGenerator[tuple[Principal, Sequence[frames.Event]], None]:
         """Give each principal the events that concern them, in the order of their positions.
 
-        What fails is read with the next hint: nothing counts as told before it was read.
+        Who is `present` is asked once the events were read: whoever came before that hears of
+        them, and whoever comes later finds them done. What fails is read with the next hint:
+        nothing counts as told before it was read.
         """
         try:
-            if not principals:
+            if not present():
                 # Whoever comes next begins where the events stand then.
                 del self._told[organization_id]
                 return
@@ -108,7 +113,7 @@ class Readers:
                 async with reads, lanes.entered(self._runtime, organization_id) as lane:
                     await lanes.keep_organization_time(lane)
                     rows = await lane.all(_EVENTS, after=self._told[organization_id])
-                    told = [(each, await _concerning(lane, each, rows)) for each in principals]
+                    told = [(each, await _concerning(lane, each, rows)) for each in present()]
                 if not rows:
                     self._noticed[organization_id] = self._told[organization_id]
                     return

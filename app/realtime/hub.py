@@ -8,8 +8,9 @@ every two seconds, access every fifteen (WS-11, WS-14).
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from itertools import chain
 from typing import Any, Final, cast
 from uuid import UUID
@@ -292,12 +293,8 @@ class Hub:
             self._spawn(self._read_events(organization_id))
 
     async def _read_events(self, organization_id: UUID) -> None:
-        lines = [line for line in self._lines if line.principal.organization_id == organization_id]
-        # What one application of a person may hear, another need not: each scope is judged alone.
-        principals = {
-            (line.principal.account_id, line.principal.scope): line.principal for line in lines
-        }
-        reading_on = self._events.read(organization_id, principals.values(), self._reads)
+        present = partial(self._present, organization_id)
+        reading_on = self._events.read(organization_id, present, self._reads)
         async with aclosing(reading_on) as told:
             async for principal, frames in told:
                 for line in list(self._by_account.get(principal.account_id, ())):
@@ -306,6 +303,15 @@ class Hub:
                     for frame in frames:
                         line.connection.queue(frame)
                     line.rouse()
+
+    def _present(self, organization_id: UUID) -> Collection[Principal]:
+        """Who is here, each application of a person by itself: its scope is judged alone."""
+        principals = (line.principal for line in self._lines)
+        return {
+            (each.account_id, each.scope): each
+            for each in principals
+            if each.organization_id == organization_id
+        }.values()
 
     def _show_presence(self, room_id: UUID, member_id: UUID, state: str) -> None:
         feed = self._feeds.get(room_id)

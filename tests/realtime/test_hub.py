@@ -26,7 +26,7 @@ from app.models.rooms import Presence, RoomMember
 from app.models.sessions import Attendance
 from app.realtime.bus import Channel, Listener
 from app.realtime.frames import Subscribe
-from app.realtime.hub import Hub
+from app.realtime.hub import READS_AT_ONCE, Hub
 from app.realtime.lines import LINES_OF_ADDRESS, Line
 from app.realtime.protocol import CloseCode, Connection
 from app.runtime import Runtime
@@ -395,6 +395,29 @@ async def test_two_applications_of_one_person_each_hear_what_they_may_read(
 
     assert "event" in seen(wide.connection)
     assert seen(narrow.connection) == []
+
+
+async def test_whoever_comes_before_the_events_were_read_hears_of_them(
+    stage: Stage, hub: Hub
+) -> None:
+    heron = await stage.member()
+    first = await line_of(stage, stage.leader, hub)
+    late = Line(
+        replace(first.principal, scope=ScopeSet.parse("user/Appointment.rs")), Connection(0.0)
+    )
+    async with stage.make.transaction() as db:
+        await events.record(db, "booking.made", new_id(), participant_id=heron.participant_id)
+        await give_positions(db)
+
+    async with AsyncExitStack() as reads:
+        for _ in range(READS_AT_ONCE):  # so that the hub has to wait
+            await reads.enter_async_context(hub._reads)  # noqa: SLF001 (what it waits for)
+        hub.hear(Channel.POSITIONS, f"{stage.make.organization_id}:1000")
+        await asyncio.sleep(0)  # it has begun
+        hub.join(late, 0)
+    await until_read(hub)
+
+    assert [seen(line.connection)[-1:] for line in (first, late)] == [["event"], ["event"]]
 
 
 async def test_ws_16_a_session_counts_the_time_of_a_process_that_was_killed(
