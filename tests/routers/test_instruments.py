@@ -13,7 +13,7 @@ from app.domain.instruments import shipped
 from app.domain.roles import StaffRole
 from tests.factories import Make, Person, problem_of
 from tests.fhir.test_questionnaires import SUPPLEMENT, questionnaire
-from tests.routers.assessing import answered, assigned, events_of, submitted, treated
+from tests.routers.assessing import alerts_of, answered, assigned, events_of, submitted, treated
 
 Json = dict[str, Any]
 
@@ -385,6 +385,17 @@ async def test_an_expired_license_ends_the_use(make: Make) -> None:
     )
 
     assert problem_of(refused) == "instrument-unavailable"
+
+
+async def test_a_drop_of_alliance_opens_an_alert_after_three_forms(make: Make) -> None:
+    clinician, participant = await treated(make)
+
+    for alliance in (3, 3, 4, 2):
+        given = await assigned(clinician, participant, "session-check-in")
+        form = dict.fromkeys(("bond", "goal", "task", "take_part", "useful", "tech"), alliance)
+        await submitted(participant, await answered(participant, given, form))
+        codes = {alert["code"] for alert in await alerts_of(clinician, participant)}
+        assert ("alliance_drop" in codes) is (alliance == 2)
 
 
 # Settings

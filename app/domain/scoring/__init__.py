@@ -8,7 +8,13 @@ Truax (1991).
 from app.domain.instruments import AnswerValue
 from app.domain.scoring.answers import Answers, check_answer, unanswered
 from app.domain.scoring.change import Change, ChangeClass, changes
-from app.domain.scoring.flags import SAFETY_ITEM_UNANSWERED, Flag, flags, flags_at_answer
+from app.domain.scoring.flags import (
+    SAFETY_ITEM_UNANSWERED,
+    Flag,
+    flags,
+    flags_at_answer,
+    looks_at_recent_forms,
+)
 from app.domain.scoring.scores import Administration, Score, score
 
 __all__ = [
@@ -24,6 +30,7 @@ __all__ = [
     "check_answer",
     "flags",
     "flags_at_answer",
+    "looks_at_recent_forms",
     "score",
     "unanswered",
 ]

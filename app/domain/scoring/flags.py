@@ -6,7 +6,7 @@ from typing import Final
 
 from app.domain.alerts import Tier
 from app.domain.instruments import Facts, FlagKind, FlagRule, Instrument, holds, is_asked
-from app.domain.instruments.expressions import items_of
+from app.domain.instruments.expressions import DeltaIs, Versus, atoms, items_of
 from app.domain.scoring.answers import Answers
 from app.domain.scoring.scores import Administration, Score
 
@@ -57,6 +57,12 @@ def flags(  # noqa: PLR0913 - each kind of earlier form has its own part in a ru
         if item.safety and answers.get(item.id) is None and is_shown[item.id] is not False
     ]
     return raised + blank
+
+
+def looks_at_recent_forms(instrument: Instrument) -> bool:
+    """Say whether a flag rests on the mean of the last forms, which then must be read."""
+    found = (atom for rule in instrument.flags for atom in atoms(rule.when))
+    return any(isinstance(atom, DeltaIs) and atom.vs is Versus.RECENT_MEAN for atom in found)
 
 
 def flags_at_answer(

@@ -287,7 +287,12 @@ async def _score(
         )
     await db.flush()
     return flags(
-        instrument, answers, computed, previous=earlier.previous, baseline=earlier.baseline
+        instrument,
+        answers,
+        computed,
+        previous=earlier.previous,
+        baseline=earlier.baseline,
+        recent=earlier.recent,
     )
 
 

@@ -12,7 +12,15 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.instruments import Instrument
-from app.domain.scoring import Administration, Answers, AnswerValue, check_answer, score
+from app.domain.instruments.expressions import RECENT
+from app.domain.scoring import (
+    Administration,
+    Answers,
+    AnswerValue,
+    check_answer,
+    looks_at_recent_forms,
+    score,
+)
 from app.models.assessments import Answer, Assessment, AssessmentState
 from app.security import seals
 
@@ -21,10 +29,14 @@ TABLE: Final = "answer"
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """The administrations that a new one is held against; None when there is none."""
+    """The administrations that a new one is held against; None when there is none.
+
+    `recent` are the last ones, newest first, for an instrument that is held against their mean.
+    """
 
     previous: Administration | None
     baseline: Administration | None
+    recent: Sequence[Administration] = ()
 
 
 def sealed_value(key: seals.DataKey, answer_id: UUID, value: AnswerValue | None) -> bytes:
@@ -59,23 +71,20 @@ async def earlier_than(db: AsyncSession, assessment: Assessment, instrument: Ins
     Both are scored anew by the definition at hand, so that the two sides of a change are
     measured alike; an answer that it no longer offers counts as blank.
     """
-    submitted = (
-        select(Assessment.id)
-        .where(
-            Assessment.participant_id == assessment.participant_id,
-            Assessment.instrument_key == assessment.instrument_key,
-            Assessment.state == AssessmentState.SUBMITTED,
-            Assessment.id != assessment.id,
-        )
-        .limit(1)
+    submitted = select(Assessment.id).where(
+        Assessment.participant_id == assessment.participant_id,
+        Assessment.instrument_key == assessment.instrument_key,
+        Assessment.state == AssessmentState.SUBMITTED,
+        Assessment.id != assessment.id,
     )
-    first = await _administration(
-        db, submitted.order_by(Assessment.submitted_at, Assessment.id), instrument
+    newest_first = submitted.order_by(Assessment.submitted_at.desc(), Assessment.id.desc())
+    oldest_first = submitted.order_by(Assessment.submitted_at, Assessment.id)
+    first = await _administrations(db, oldest_first.limit(1), instrument)
+    wanted = RECENT if looks_at_recent_forms(instrument) else 1
+    last = await _administrations(db, newest_first.limit(wanted), instrument)
+    return Earlier(
+        previous=last[0] if last else None, baseline=first[0] if first else None, recent=last
     )
-    last = await _administration(
-        db, submitted.order_by(Assessment.submitted_at.desc(), Assessment.id.desc()), instrument
-    )
-    return Earlier(previous=last, baseline=first)
 
 
 async def latest_submitted(
@@ -104,12 +113,12 @@ def offered(instrument: Instrument, answers: Answers) -> Answers:
     }
 
 
-async def _administration(
-    db: AsyncSession, one: Select[UUID], instrument: Instrument
-) -> Administration | None:
-    assessment_id = await db.scalar(one)
-    if assessment_id is None:
-        return None
-    rows = await rows_of(db, assessment_id)
-    answers = offered(instrument, await opened_rows(db, rows.values()))
-    return Administration(answers, score(instrument, answers))
+async def _administrations(
+    db: AsyncSession, which: Select[UUID], instrument: Instrument
+) -> Sequence[Administration]:
+    found: list[Administration] = []
+    for assessment_id in await db.scalars(which):
+        rows = await rows_of(db, assessment_id)
+        answers = offered(instrument, await opened_rows(db, rows.values()))
+        found.append(Administration(answers, score(instrument, answers)))
+    return found
