@@ -127,6 +127,7 @@ def promises() -> APIRouter:
         ("idle_in_transaction_session_timeout", "10s"),
         ("jit", "off"),
         ("lock_timeout", "2s"),
+        ("plan_cache_mode", "force_generic_plan"),
         ("search_path", "stepwell"),
         ("statement_timeout", "5s"),
         ("timezone", "UTC"),

@@ -56,9 +56,9 @@ class Query:
 def paged(statement: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
     """Cut an ordered statement to as many rows as the parameter `limit` says.
 
-    A limit that is not known yet makes the database plan for a tenth of the table, find that too
-    dear, and plan every execution anew, which costs more than the page itself. The inner limit
-    says what is known, so one plan serves for all: it walks an index, and stops at the outer one.
+    The one plan that serves all values does not know the limit, so the database would plan for a
+    tenth of the table. The inner limit says what is known: the plan walks an index, and stops at
+    the outer one.
     """
     longest = statement.limit(_LONGEST_PAGE).subquery("longest")
     return select(longest).limit(bindparam("limit", type_=Integer))
@@ -220,6 +220,8 @@ class Connections:
                     # A plan that was made while a table was small would go on reading it from
                     # end to end while it grows; what is asked here has an index, or few rows.
                     "enable_seqscan": "off",
+                    # One plan for all values: planning anew costs more than a page of a list.
+                    "plan_cache_mode": "force_generic_plan",
                 },
             },
         )
