@@ -167,9 +167,16 @@ async def _account_of(db: AsyncSession, participant: Participant) -> Account:
 
 
 async def _open_invitation(db: AsyncSession, digest: bytes) -> _Invited:
-    """Enter the organization of an invitation that still works, and lock it. Raises otherwise."""
+    """Enter the organization of an invitation that still works, and lock it. Raises otherwise.
+
+    The account comes first, as for everybody who makes an invitation or takes one back.
+    """
     if await enter_by(db, "invitation", digest) is None:
         raise InvitationNotUsable
+    invited = select(Invitation.account_id).where(Invitation.digest == digest).scalar_subquery()
+    await db.execute(
+        select(Account.id).where(Account.id == invited).with_for_update(key_share=True)
+    )
     row = (
         await db.execute(
             select(Invitation, Account)

@@ -20,8 +20,10 @@ from app.models.events import Event
 from app.models.organizations import Environment, Organization
 from app.security import seals, secrets
 from app.security.seals import Cell
+from app.services.invitations import withdraw_invitations
 from tests.factories import Make, Person, problem_of
 from tests.routers.signing_in import PASSWORD, Device, audited, device, later
+from tests.watching import watch
 
 
 @pytest.fixture
@@ -159,6 +161,27 @@ async def test_a_newer_invitation_ends_the_older(
     assert newer["account_id"] == older["account_id"]
     assert problem_of(await accept(phone.http, older["token"])) == "invitation-not-usable"
     assert (await accept(phone.http, newer["token"])).status_code == HTTPStatus.NO_CONTENT
+
+
+async def test_an_invitation_that_is_taken_back_at_this_moment_opens_nothing(
+    make: Make, coordinator: Person, phone: Device, server: EmbeddedServer
+) -> None:
+    invitation = await invite(coordinator, await refer(make, coordinator, fresh_email()))
+    account_id = UUID(invitation["account_id"])
+
+    async with watch(server) as watcher:
+        async with make.transaction() as db:
+            await db.execute(
+                select(Account.id).where(Account.id == account_id).with_for_update(key_share=True)
+            )
+            accepting = asyncio.create_task(accept(phone.http, invitation["token"]))
+            await watcher.until_blocked("%from account%")
+            # Nobody holds what this changes: it would wait for somebody who waits for us.
+            await db.execute(text("set local lock_timeout = '200ms'"))
+            await withdraw_invitations(db, account_id)
+        refused = await accepting
+
+    assert problem_of(refused) == "invitation-not-usable"
 
 
 async def test_auth_22_every_unusable_invitation_gets_one_answer(
