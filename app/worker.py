@@ -9,17 +9,20 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 from typing import Final, cast
 
 import asyncpg
 from sqlalchemy.util import greenlet_spawn
 
+from app import vitals
 from app.core import logging
 from app.jobs import alert_clocks, cleanup, horizon, notifications, sequencer
+from app.jobs.probes import Probes
 from app.jobs.supervision import GivenUp, Loop, Supervisor
 from app.jobs.workplace import Workplace
+from app.readiness import Check, Link, Readiness, Verdict
 from app.settings import Settings
 from app.webhooks.delivery import Courier
 from app.webhooks.transport import Transport
@@ -48,9 +51,16 @@ async def run(settings: Settings) -> None:
     try:
         await place.check()
         courier = Courier(place, transport)
-        supervisor = Supervisor(())
-        supervisor.loops = _loops(place, courier, supervisor)
-        with _stopped_by_signals(supervisor):
+        supervisor, events_link = Supervisor(()), Link()
+        readiness = Readiness(
+            place.connections, settings, lambda: _own_checks(settings, supervisor, events_link)
+        )
+        supervisor.loops = [
+            *_loops(place, courier, supervisor, events_link),
+            *vitals.loops(readiness, place.connections),
+        ]
+        probes = Probes(readiness, settings)
+        async with _stopped_by_signals(supervisor), probes.serving(settings.worker_metrics_port):
             _log.info("worker_started", count=len(supervisor.loops))
             await supervisor.run()
             await courier.finish()
@@ -63,7 +73,20 @@ async def run(settings: Settings) -> None:
         await place.connections.close()
 
 
-def _loops(place: Workplace, courier: Courier, supervisor: Supervisor) -> Sequence[Loop]:
+def _own_checks(settings: Settings, supervisor: Supervisor, events_link: Link) -> Iterator[Check]:
+    """What the worker knows of itself without asking anybody."""
+    is_stopping = supervisor.stopping.is_set()
+    yield Check.of("draining", is_well=not is_stopping, otherwise=Verdict.FAIL)
+    yield Check.within(
+        "listener", events_link.seconds_down, settings.listener_limit.total_seconds()
+    )
+    latest = max(loop.overdue for loop in supervisor.loops if loop.is_critical)
+    yield Check.within("jobs", latest, settings.jobs_limit.total_seconds())
+
+
+def _loops(
+    place: Workplace, courier: Courier, supervisor: Supervisor, events_link: Link
+) -> Sequence[Loop]:
     deliveries = Loop("webhooks", courier.deliver_due, _DELIVERIES_EVERY, wake=courier.has_room)
 
     async def sequence() -> bool:
@@ -78,7 +101,12 @@ def _loops(place: Workplace, courier: Courier, supervisor: Supervisor) -> Sequen
         Loop("alert_clocks", lambda: place.in_each(alert_clocks.run), _ALERT_CLOCKS_EVERY),
         Loop("horizon", lambda: horizon.run(place), _HORIZON_EVERY),
         Loop("cleanup", lambda: cleanup.clean(place), _CLEANUP_EVERY, is_critical=False),
-        Loop("listener", lambda: _listen(place, events, supervisor), 0, is_critical=False),
+        Loop(
+            "listener",
+            lambda: _listen(place, events, supervisor, events_link),
+            0,
+            is_critical=False,
+        ),
     ]
     if (sender := notifications.sender_of(place.settings)) is None:
         _log.warning("notifications_have_no_mail_server")
@@ -92,7 +120,7 @@ def _loops(place: Workplace, courier: Courier, supervisor: Supervisor) -> Sequen
     return loops
 
 
-async def _listen(place: Workplace, events: Loop, supervisor: Supervisor) -> bool:
+async def _listen(place: Workplace, events: Loop, supervisor: Supervisor, link: Link) -> bool:
     """Wake the sequencer when events are committed, until the connection ends or the worker does.
 
     What is missed in between costs a second: the sequencer looks by itself as well.
@@ -103,6 +131,7 @@ async def _listen(place: Workplace, events: Loop, supervisor: Supervisor) -> boo
     connection.add_termination_listener(lambda _: ended.set())
     try:
         await connection.add_listener(EVENTS_CHANNEL, lambda *_: events.wake.set())
+        link.is_up()
         waits = [asyncio.ensure_future(e.wait()) for e in (ended, supervisor.stopping)]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -110,6 +139,7 @@ async def _listen(place: Workplace, events: Loop, supervisor: Supervisor) -> boo
             for wait in waits:
                 wait.cancel()
     finally:
+        link.is_down()
         # A connection that listens must not go back to the pool.
         await greenlet_spawn(pooled.invalidate)
         await greenlet_spawn(pooled.close)
@@ -126,8 +156,8 @@ async def _notice_orphanage(parent: int, supervisor: Supervisor) -> bool:
     return False
 
 
-@contextlib.contextmanager
-def _stopped_by_signals(supervisor: Supervisor) -> Iterator[None]:
+@contextlib.asynccontextmanager
+async def _stopped_by_signals(supervisor: Supervisor) -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:

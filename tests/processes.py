@@ -1,4 +1,4 @@
-"""API processes of our own, as an operator starts them: real servers on loopback.
+"""Processes of our own, as an operator starts them: real servers on loopback, and workers.
 
 They share the test database and the test run's keys, so that a token of one is good at all of
 them. Each is stopped by its own process id when the block that started it is left.
@@ -22,6 +22,7 @@ from app.settings import Settings
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 ANNOUNCEMENT: Final = "Stepwell serves"
+ANNOUNCEMENTS: Final = {"serve": ANNOUNCEMENT, "worker": '"event":"worker_started"'}
 START_SECONDS: Final = 90
 STOP_SECONDS: Final = 25
 KEPT_LINES: Final = 500
@@ -32,10 +33,11 @@ class DidNotStart(Exception):
 
 
 class ApiProcess:
-    """One `stepwell serve` against a given database."""
+    """One `stepwell serve` against a given database; or a worker, with its probes."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, port: int, announcement: str) -> None:
         self.port = port
+        self._announcement = announcement
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._process = process
         self._started = asyncio.Event()
@@ -114,7 +116,7 @@ class ApiProcess:
         async for line in stream:
             text = line.decode().rstrip()
             self.lines.append(text)
-            if text.startswith(ANNOUNCEMENT):
+            if self._announcement in text:
                 self._started.set()
             async with self._spoke:
                 self._spoke.notify_all()
@@ -134,7 +136,7 @@ async def api_processes(
     async with AsyncExitStack() as stack:
         processes = []
         for _ in range(count):
-            process = await _start(environment)
+            process = await _start(environment, "serve", "STEPWELL_PORT")
             stack.push_async_callback(process.stop)
             processes.append(process)
         for process in processes:
@@ -142,20 +144,39 @@ async def api_processes(
         yield processes
 
 
-async def _start(environment: Mapping[str, str]) -> ApiProcess:
+@asynccontextmanager
+async def worker_process(
+    server: embedded.EmbeddedServer, settings: Settings, **changed: str
+) -> AsyncIterator[ApiProcess]:
+    """A worker whose probes answer on a free port; `changed` as above."""
+    environment = {
+        **inherited(),
+        "STEPWELL_WORKER_DATABASE_URL": server.url(role="stepwell_worker"),
+        "STEPWELL_DATA_DIR": str(settings.data_dir),
+        **{f"STEPWELL_{name.upper()}": value for name, value in changed.items()},
+    }
+    process = await _start(environment, "worker", "STEPWELL_WORKER_METRICS_PORT")
+    try:
+        await process.until_ready()
+        yield process
+    finally:
+        await process.stop()
+
+
+async def _start(environment: Mapping[str, str], command: str, port_variable: str) -> ApiProcess:
     port = free_port()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "app",
-        "serve",
+        command,
         cwd=ROOT,
-        env={**environment, "STEPWELL_PORT": str(port)},
+        env={**environment, port_variable: str(port)},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    return ApiProcess(process, port)
+    return ApiProcess(process, port, ANNOUNCEMENTS[command])
 
 
 def free_port() -> int:

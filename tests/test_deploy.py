@@ -125,12 +125,18 @@ def test_health_is_asked_by_the_service_s_first_name() -> None:
         port = str(server.server_port)
         known = run("healthcheck.py", STEPWELL_PORT=port, STEPWELL_HOSTS="api.example.org, other")
         unknown = run("healthcheck.py", STEPWELL_PORT=port, STEPWELL_HOSTS="other")
+        worker = run(
+            "healthcheck.py",
+            "worker",
+            STEPWELL_WORKER_METRICS_PORT=port,
+            STEPWELL_PORT="1",
+            STEPWELL_HOSTS="api.example.org",
+        )
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
-    assert known.returncode == 0
-    assert unknown.returncode == 1
+    assert (known.returncode, unknown.returncode, worker.returncode) == (0, 1, 0)
 
 
 def test_health_is_bad_when_nobody_answers() -> None:

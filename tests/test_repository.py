@@ -256,6 +256,21 @@ def test_the_api_is_probed_as_it_answers() -> None:
     assert paths == PROBES
 
 
+def test_the_worker_is_probed_on_its_own_port() -> None:
+    worker = yaml.safe_load((ROOT / "deploy/kubernetes/worker.yaml").read_text())
+    (container,) = worker["spec"]["template"]["spec"]["containers"]
+    probes = {name: container[f"{name}Probe"]["httpGet"] for name in PROBES}
+    (port,) = container["ports"]
+    (variable,) = container["env"]
+    assert {name: probe["path"] for name, probe in probes.items()} == {
+        "startup": "/livez",
+        "liveness": "/livez",
+        "readiness": "/readyz",
+    }
+    assert {probe["port"] for probe in probes.values()} == {port["name"]}
+    assert variable == {"name": "STEPWELL_WORKER_METRICS_PORT", "value": str(port["containerPort"])}
+
+
 def test_the_image_copies_what_exists_and_what_is_not_ignored() -> None:
     allowed = {
         line[1:]
