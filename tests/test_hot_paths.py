@@ -175,7 +175,7 @@ async def test_rel_18_a_page_is_planned_once(runtime: Runtime, make: Make) -> No
 
     assert plans is not None
     assert plans["custom_plans"] == 0
-    assert plans["generic_plans"] == 9
+    assert plans["generic_plans"] >= 9
 
 
 def message() -> dict[str, str]:
