@@ -36,6 +36,7 @@ class Assessment(Versioned, Tenant, Base):
     participant_id: Mapped[UUID]
     instrument_key: Mapped[Code]
     instrument_version: Mapped[Code]
+    is_validated: Mapped[bool]
     state: Mapped[AssessmentState] = word("state", AssessmentState)
     assigned_by: Mapped[UUID]
     due_at: Mapped[datetime | None]

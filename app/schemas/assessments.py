@@ -33,6 +33,7 @@ _ASSESSMENT: Final[JsonDict] = {
     "participant_id": _ID.format(2),
     "instrument_key": "gad-7",
     "instrument_version": "1.0.0",
+    "label": None,
     "state": "submitted",
     "due_at": "2026-03-02T17:00:00Z",
     "expires_at": None,
@@ -208,6 +209,9 @@ class AssessmentSummary(ReadSchema):
     participant_id: UUID
     instrument_key: str
     instrument_version: str
+    label: Annotated[
+        str | None, Field(description="To be shown with the form and with every score of it.")
+    ]
     state: AssessmentState
     due_at: Instant | None
     expires_at: Instant | None

@@ -465,6 +465,7 @@ def upgrade() -> None:
     sa.Column('participant_id', sa.Uuid(), nullable=False),
     sa.Column('instrument_key', sa.Text(), nullable=False),
     sa.Column('instrument_version', sa.Text(), nullable=False),
+    sa.Column('is_validated', sa.Boolean(), nullable=False),
     sa.Column('state', sa.Text(), nullable=False),
     sa.Column('assigned_by', sa.Uuid(), nullable=False),
     sa.Column('due_at', sa.DateTime(timezone=True), nullable=True),

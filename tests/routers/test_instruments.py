@@ -123,6 +123,20 @@ async def test_what_is_not_validated_says_so(make: Make, key: str) -> None:
     assert read["label"] == "Not a validated instrument."
 
 
+async def test_an_assessment_says_what_is_not_validated_in_every_answer(make: Make) -> None:
+    clinician, participant = await treated(make)
+    given = await assigned(clinician, participant, "rulers")
+    saved = await answered(participant, given, {"importance": 7})
+    done = await submitted(participant, saved)
+    listed = (await participant.get("/v1/assessments")).json()["items"]
+    read = (await clinician.get(f"/v1/assessments/{given['id']}")).json()
+    validated = await assigned(clinician, participant, "gad-7")
+
+    labels = {each["label"] for each in (given, saved, done, read, *listed)}
+    assert labels == {"Not a validated instrument."}
+    assert validated["label"] is None
+
+
 async def test_bands_that_depend_on_the_person_say_on_what(make: Make) -> None:
     clinician = await make.staff()
 

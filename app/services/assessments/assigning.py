@@ -35,6 +35,7 @@ async def assign(
         participant_id=participant.id,
         instrument_key=instrument.key,
         instrument_version=instrument.version,
+        is_validated=instrument.is_validated,
         state=AssessmentState.ASSIGNED,
         assigned_by=principal.account_id,
         due_at=request.due_at,

@@ -33,6 +33,7 @@ from app.security.permissions import Permission
 from app.security.principal import Principal, Reach
 from app.services import instruments
 from app.services.assessments.answers import opened_value
+from app.services.instruments.describing import NOT_VALIDATED
 
 TABLE: Final = "assessment"
 _COLUMNS: Final = (
@@ -41,6 +42,7 @@ _COLUMNS: Final = (
     Assessment.participant_id,
     Assessment.instrument_key,
     Assessment.instrument_version,
+    Assessment.is_validated,
     Assessment.state,
     Assessment.due_at,
     Assessment.expires_at,
@@ -140,7 +142,8 @@ def columns(assessment: Assessment) -> dict[str, Any]:
 def summary(row: Mapping[str, Any], now: datetime) -> AssessmentSummary:
     """An assessment as a list shows it, in the state that it has by now."""
     state = present_state(AssessmentState(row["state"]), row["expires_at"], now)
-    return AssessmentSummary.model_validate({**row, "state": state})
+    label = None if row["is_validated"] else NOT_VALIDATED
+    return AssessmentSummary.model_validate({**row, "state": state, "label": label})
 
 
 def present_state(

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from app.domain.instruments import Instrument, Item, Numeric, ScoreRule, dump
 
-_NOT_VALIDATED: Final = "Not a validated instrument."
+NOT_VALIDATED: Final = "Not a validated instrument."
+"""What is shown with every use and every result of such an instrument."""
 
 
 def summary(instrument: Instrument) -> dict[str, object]:
@@ -18,7 +19,7 @@ def summary(instrument: Instrument) -> dict[str, object]:
         "title": instrument.title,
         "language": instrument.language,
         "is_validated": instrument.is_validated,
-        "label": None if instrument.is_validated else _NOT_VALIDATED,
+        "label": None if instrument.is_validated else NOT_VALIDATED,
         "informant": instrument.informant,
         "audience_result": instrument.audience_result,
     }
