@@ -40,6 +40,13 @@ class Plan(Versioned, Tenant, Base):
             unique=True,
             postgresql_where=text("state = 'active'"),
         ),
+        Index(
+            "plan_under_way_idx",
+            "organization_id",
+            "enrollment_id",
+            unique=True,
+            postgresql_where=text("state in ('draft', 'proposed')"),
+        ),
         CheckConstraint("number >= 1", name="number"),
     )
 

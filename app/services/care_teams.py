@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import events
 from app.core import clock
 from app.core.ids import new_id
-from app.core.problems import Conflict, NotFound
+from app.core.problems import Conflict, NotFound, constraint_problem
 from app.domain.intake import UNDER_WAY
 from app.models.audit import AuditAction
 from app.models.intakes import Enrollment, Intake
@@ -32,6 +32,9 @@ class AlreadyInCareTeam(Conflict):
     """The staff member has this role in the care team now."""
 
     slug, title = "already-in-care-team", "The staff member is in the care team already"
+
+
+constraint_problem("care_team_member_current_idx", AlreadyInCareTeam)
 
 
 class LastOfCareTeam(Conflict):

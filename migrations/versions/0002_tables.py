@@ -915,6 +915,7 @@ def upgrade() -> None:
     op.create_index('plan_active_idx', 'plan', ['organization_id', 'enrollment_id'], unique=True, postgresql_where=sa.text("state = 'active'"))
     op.create_index('plan_number_idx', 'plan', ['organization_id', 'enrollment_id', 'number'], unique=True)
     op.create_index('plan_participant_idx', 'plan', ['organization_id', 'participant_id', 'id'], unique=False)
+    op.create_index('plan_under_way_idx', 'plan', ['organization_id', 'enrollment_id'], unique=True, postgresql_where=sa.text("state in ('draft', 'proposed')"))
     op.create_table('plan_signature',
     sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
     sa.Column('id', sa.Uuid(), nullable=False),

@@ -6,8 +6,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 
+from app.core.ids import new_id
+from app.core.problems import from_database_error
 from app.domain.roles import StaffRole
+from app.models.participants import CareTeamMember
+from app.services.care_teams import AlreadyInCareTeam
 from tests.factories import Make, Person, problem_of
 
 REFERRED = {"given_name": "Ari", "family_name": "Stone", "time_zone": "America/Denver"}
@@ -207,6 +213,27 @@ async def test_nobody_joins_a_care_team_twice_in_one_role(make: Make, coordinato
 
     assert again.status_code == HTTPStatus.CONFLICT
     assert problem_of(again) == "already-in-care-team"
+
+
+async def test_the_database_keeps_one_place_in_a_care_team_for_each_role(make: Make) -> None:
+    clinician = await make.staff()
+    participant = await make.participant(team=[clinician])
+
+    async with make.transaction() as db:
+        (tie,) = await db.scalars(select(CareTeamMember))
+    again = CareTeamMember(
+        id=new_id(),
+        participant_id=participant.participant_id,
+        staff_member_id=clinician.staff_member_id,
+        role=tie.role,
+        started_at=tie.started_at,
+    )
+
+    with pytest.raises(DBAPIError) as refused:
+        async with make.transaction() as db:
+            db.add(again)
+
+    assert isinstance(from_database_error(refused.value), AlreadyInCareTeam)
 
 
 async def test_a_supervisor_sees_whom_the_supervised_treat(make: Make) -> None:

@@ -24,7 +24,7 @@ from app.models.participants import Participant
 from app.models.plans import Plan
 from app.schemas.plans import PlanContent
 from app.security import seals
-from app.services.plans import PlanSigned
+from app.services.plans import PlanSigned, PlanUnderWay
 from tests.factories import Make, Person, problem_of
 from tests.routers.admission import admitted
 from tests.routers.assessing import accesses
@@ -195,6 +195,19 @@ async def test_one_version_is_under_way_at_a_time(care: Care) -> None:
 
     assert problem_of(again) == "plan-under-way"
     assert again.json()["plan_id"] == plan["id"]
+
+
+async def test_the_database_keeps_one_version_under_way(make: Make, care: Care) -> None:
+    await care.draft()
+    async with make.transaction() as db:
+        first = (await db.scalars(select(Plan))).one()
+        row = {column.name: getattr(first, column.name) for column in Plan.__table__.columns}
+
+    with pytest.raises(DBAPIError) as refused:
+        async with make.transaction() as db:
+            db.add(Plan(**{**row, "id": new_id(), "number": 2, "state": rules.PlanState.PROPOSED}))
+
+    assert isinstance(from_database_error(refused.value), PlanUnderWay)
 
 
 async def test_nothing_is_planned_after_the_discharge(care: Care) -> None:

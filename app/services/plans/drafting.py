@@ -7,7 +7,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
 from app.core.ids import new_id
-from app.core.problems import Conflict, FieldError, Invalid, NotFound, PreconditionFailed
+from app.core.problems import (
+    Conflict,
+    FieldError,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    constraint_problem,
+)
 from app.domain.plans import EDITABLE, PLAN_MACHINE, PlanAction, PlanState
 from app.domain.transitions import IllegalTransition
 from app.models.audit import AuditAction
@@ -33,6 +40,9 @@ class PlanUnderWay(Conflict):
     """Another version of this plan is drafted or proposed: finish that one (`plan_id`)."""
 
     slug, title = "plan-under-way", "Another version is under way"
+
+
+constraint_problem("plan_under_way_idx", PlanUnderWay)
 
 
 class PlanNotDraft(Conflict):
