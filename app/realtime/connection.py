@@ -16,6 +16,7 @@ from app.core import clock, logging, metrics
 from app.core.database import Lane
 from app.core.problems import (
     Forbidden,
+    InsufficientScope,
     NotFound,
     OutcomeUnknown,
     Problem,
@@ -371,6 +372,6 @@ class Socket:
 def _moderates(principal: Principal) -> bool:
     try:
         allow(principal, Permission.ROOM_MODERATE)
-    except Forbidden:
+    except (Forbidden, InsufficientScope):
         return False
     return True

@@ -39,9 +39,9 @@ class Stage:
     leader: Person
     coordinator: Person
 
-    async def member(self, alias: str = "Blue Heron") -> Person:
+    async def member(self, alias: str = "Blue Heron", *, scope: str | None = None) -> Person:
         """A participant who is in the room."""
-        person = await self.make.participant(alias=alias)
+        person = await self.make.participant(alias=alias, scope=scope)
         await join(self.coordinator, self.group, person)
         return person
 

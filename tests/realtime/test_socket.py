@@ -206,6 +206,19 @@ async def test_messages_are_edited_retracted_and_marked_read(
     assert (await wren.get(f"/v1/rooms/{room_id}")).json()["read_seq"] == gone["seq"]
 
 
+async def test_who_may_only_read_and_write_takes_their_own_message_back(
+    apis: list[ApiProcess], stage: Stage
+) -> None:
+    """What an application asks for on behalf of a participant names nothing of moderating."""
+    heron = await stage.member(scope="patient/Communication.cr")
+    async with device(apis[0], heron) as a:
+        await a.follow(stage.room_id)
+        said = await a.say(stage.room_id, "too soon")
+        gone = await a.request("retract", room_id=stage.room_id, target_seq=said["seq"])
+
+    assert gone["seq"] == said["seq"] + 1
+
+
 async def test_who_leads_takes_a_message_back(apis: list[ApiProcess], stage: Stage) -> None:
     heron = await stage.member()
     async with device(apis[0], heron) as a, device(apis[1], stage.leader) as leader:
