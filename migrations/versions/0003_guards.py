@@ -147,6 +147,31 @@ def _keep_what_never_changes() -> None:
     )
     op.execute(
         """
+        create function sign_what_is_there() returns trigger
+        language plpgsql
+        as $$
+        declare
+            the_digest bytea;
+        begin
+            -- Whoever changes the content at this moment is waited for, and then waits for us.
+            select p.content_digest into the_digest from plan p
+            where p.organization_id = new.organization_id and p.id = new.plan_id
+            for share;
+            if the_digest <> new.content_digest then
+                raise exception 'a signature names the content of its plan'
+                    using errcode = 'restrict_violation', constraint = 'plan_signature_content';
+            end if;
+            return new;
+        end
+        $$
+        """
+    )
+    op.execute(
+        "create trigger sign_what_is_there before insert on plan_signature"
+        " for each row execute function sign_what_is_there()"
+    )
+    op.execute(
+        """
         create trigger keep_submitted before update or delete on assessment
         for each row when (old.state = 'submitted')
         execute function refuse_change()
@@ -157,12 +182,14 @@ def _keep_what_never_changes() -> None:
         create function keep_submitted_answers() returns trigger
         language plpgsql
         as $$
+        declare
+            the_state text;
         begin
-            if exists (
-                select from assessment a
-                where a.organization_id = new.organization_id and a.id = new.assessment_id
-                    and a.state = 'submitted'
-            ) then
+            -- Whoever submits at this moment is waited for.
+            select a.state into the_state from assessment a
+            where a.organization_id = new.organization_id and a.id = new.assessment_id
+            for share;
+            if the_state = 'submitted' then
                 raise exception 'a submitted assessment keeps its answers'
                     using errcode = 'restrict_violation', constraint = 'assessment_submitted';
             end if;

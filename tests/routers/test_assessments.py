@@ -7,12 +7,16 @@ from uuid import UUID
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select, text, update
+from sqlalchemy.exc import DBAPIError
 
 from app.core import clock
+from app.core.embedded import EmbeddedServer
 from app.core.ids import new_id
+from app.core.problems import from_database_error
 from app.models.alerts import Alert
-from app.models.assessments import Answer, Assessment
+from app.models.assessments import Answer, Assessment, AssessmentState
 from app.runtime import Runtime
+from app.services.assessments import AssessmentSubmitted
 from tests.factories import Make, Person, problem_of
 from tests.routers.assessing import (
     GAD7,
@@ -27,6 +31,7 @@ from tests.routers.assessing import (
     submitted,
     treated,
 )
+from tests.watching import watch
 
 MILD = dict.fromkeys(PHQ9, 1) | {"q9": 0}
 
@@ -295,6 +300,34 @@ async def test_a_submitted_assessment_never_changes(make: Make) -> None:
 
     assert answer.status_code == again.status_code == HTTPStatus.CONFLICT
     assert problem_of(answer) == problem_of(again) == "assessment-submitted"
+
+
+async def test_an_answer_that_meets_a_submission_waits_for_it_and_is_refused(
+    make: Make, server: EmbeddedServer
+) -> None:
+    clinician, participant = await treated(make)
+    assessment = await assigned(clinician, participant)
+    await answered(participant, assessment, {"q1": 1})
+
+    async def answer_again() -> None:
+        async with make.transaction() as db:
+            await db.execute(update(Answer).values(answered_at=clock.now()))
+
+    async with watch(server) as watcher:
+        async with make.transaction() as db:
+            await db.execute(
+                update(Assessment).values(
+                    state=AssessmentState.SUBMITTED,
+                    submitted_at=clock.now(),
+                    submitted_by=participant.account_id,
+                )
+            )
+            writing = asyncio.create_task(answer_again())
+            await watcher.until_blocked("%update answer%")
+        with pytest.raises(DBAPIError) as refused:
+            await writing
+
+    assert isinstance(from_database_error(refused.value), AssessmentSubmitted)
 
 
 async def test_two_submissions_at_one_moment_are_one(make: Make) -> None:

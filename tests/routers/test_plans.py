@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError
 
 from app.core import clock
+from app.core.embedded import EmbeddedServer
 from app.core.ids import new_id
 from app.core.problems import from_database_error
 from app.domain import plans as rules
@@ -21,14 +22,15 @@ from app.domain.alerts import AlertState, Tier
 from app.domain.roles import LevelOfCare, StaffRole
 from app.models.alerts import Alert, AlertSource
 from app.models.participants import Participant
-from app.models.plans import Plan
+from app.models.plans import Plan, PlanSignature, SignerRole
 from app.schemas.plans import PlanContent
 from app.security import seals
-from app.services.plans import PlanSigned, PlanUnderWay
+from app.services.plans import ContentDiffers, PlanSigned, PlanUnderWay
 from tests.factories import Make, Person, problem_of
 from tests.routers.admission import admitted
 from tests.routers.assessing import accesses
 from tests.routers.scheduling import created, events_of, set_clock
+from tests.watching import watch
 
 
 def complete(responsible: Person) -> dict[str, Any]:
@@ -394,6 +396,38 @@ async def test_the_database_keeps_what_was_signed(make: Make, care: Care) -> Non
         kept = await db.scalar(select(Plan.content_digest).where(Plan.id == UUID(plan["id"])))
     assert kept is not None
     assert kept.hex() == plan["content_digest"]
+
+
+async def test_nobody_signs_what_is_being_changed_at_this_moment(
+    make: Make, care: Care, server: EmbeddedServer
+) -> None:
+    plan_id = UUID((await care.proposed())["id"])
+    async with make.transaction() as db:
+        read = (await db.scalars(select(Plan).where(Plan.id == plan_id))).one()
+
+    async def sign_what_was_read() -> None:
+        async with make.transaction() as db:
+            db.add(
+                PlanSignature(
+                    id=new_id(),
+                    plan_id=plan_id,
+                    role=SignerRole.CLINICIAN,
+                    signed_by=care.clinician.account_id,
+                    content_digest=read.content_digest,
+                    signed_at=clock.now(),
+                )
+            )
+
+    async with watch(server) as watcher:
+        async with make.transaction() as db:
+            other = update(Plan).where(Plan.id == plan_id).values(content_digest=b"\0" * 32)
+            await db.execute(other)
+            signing = asyncio.create_task(sign_what_was_read())
+            await watcher.until_blocked("%into plan_signature%")
+        with pytest.raises(DBAPIError) as refused:
+            await signing
+
+    assert isinstance(from_database_error(refused.value), ContentDiffers)
 
 
 async def test_the_next_version_replaces_the_one_in_force_when_it_is_signed(care: Care) -> None:

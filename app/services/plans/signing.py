@@ -51,6 +51,7 @@ class AlreadySigned(Conflict):
 
 
 constraint_problem("plan_signature_role_idx", AlreadySigned)
+constraint_problem("plan_signature_content", ContentDiffers)
 
 
 async def sign_plan(
