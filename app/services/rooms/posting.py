@@ -137,7 +137,8 @@ async def retract(
 ) -> Posted:
     """Take a message back: one's own, or anybody's for who `moderates` and hosts the room.
 
-    Its text is shown to nobody from now on. Raises NotFound, NotYours or Retracted.
+    Its text is shown to nobody from now on. Raises NotFound, NotYours, Retracted, ListensOnly or
+    RoomClosed.
     """
     target = await _target(lane, principal, room_id, target_seq)
     if not target.is_own and not (moderates and target.is_hosted):
