@@ -1,5 +1,6 @@
 """Assessments as they cross the wire: what was asked, answered and computed."""
 
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum, unique
 from typing import Annotated, Final
@@ -16,12 +17,15 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 from app.core.problems.validation import explain
+from app.domain.alerts import Tier
 from app.domain.crisis import ContactMode
+from app.domain.instruments import FlagKind
+from app.domain.measurement import Occasion
 from app.domain.scoring import ChangeClass
-from app.models.assessments import AssessmentState
+from app.models.assessments import AssessmentState, EntryMode
 from app.schemas.base import Page, ReadSchema, Schema
 from app.schemas.instruments import Number
-from app.schemas.types import Code, Flag, Instant, LongText, Slug
+from app.schemas.types import Code, Flag, Instant, LongText, SemanticVersion, Slug
 
 explain({"answer_type": "A number, a text, true or false, or null is needed."})
 
@@ -35,11 +39,31 @@ _ASSESSMENT: Final[JsonDict] = {
     "instrument_version": "1.0.0",
     "label": None,
     "state": "submitted",
-    "due_at": "2026-03-02T17:00:00Z",
-    "expires_at": None,
+    "battery_id": None,
+    "program_id": _ID.format(7),
+    "occasion": "weekly",
+    "occasion_on": "2026-03-02",
+    "opens_at": "2026-03-01T07:00:00Z",
+    "due_at": "2026-03-03T03:00:00Z",
+    "expires_at": "2026-03-05T07:00:00Z",
     "submitted_at": "2026-03-02T16:20:00Z",
+    "taken_at": "2026-03-02T16:20:00Z",
+    "revision": 1,
+    "corrects_id": None,
+    "corrected_by_id": None,
     "created_at": "2026-02-27T18:00:00Z",
     "updated_at": "2026-03-02T16:20:00Z",
+}
+_GIVEN: Final[JsonDict] = {
+    **_ASSESSMENT,
+    "version": 1,
+    "battery_id": _ID.format(9),
+    "program_id": None,
+    "occasion": None,
+    "occasion_on": None,
+    "state": "assigned",
+    "submitted_at": None,
+    "taken_at": None,
 }
 _SCORE: Final[JsonDict] = {
     "id": _ID.format(3),
@@ -49,13 +73,25 @@ _SCORE: Final[JsonDict] = {
     "is_prorated": False,
     "missing": 0,
     "change": None,
+    "change_from_previous": None,
     "scored_at": "2026-03-02T16:20:00Z",
 }
 _ANSWERED: Final[JsonDict] = {
     **_ASSESSMENT,
-    "answers": [{"item_id": "q1", "value": 2, "answered_at": "2026-03-02T16:18:00Z"}],
+    "answers": [
+        {
+            "item_id": "q1",
+            "value": 2,
+            "answered_at": "2026-03-02T16:18:00Z",
+            "answered_by": _ID.format(8),
+            "entered_as": "self",
+        }
+    ],
     "result": "shown",
     "scores": [_SCORE],
+    "flags": [],
+    "submitted_by": _ID.format(8),
+    "correction_reason": None,
 }
 _LIFELINE: Final[JsonDict] = {
     "key": "988",
@@ -113,15 +149,22 @@ class ResultState(StrEnum):
     WITHHELD = "withheld"
 
 
+OpensAt = Annotated[
+    Instant | None, Field(description="Before this instant nothing can be answered.")
+]
+ExpiresAt = Annotated[
+    Instant | None, Field(description="After this instant nothing can be answered.")
+]
+
+
 class AssessmentCreate(Schema):
     """Which instrument is given to whom, and by when."""
 
     participant_id: UUID
     instrument_key: Slug
+    opens_at: OpensAt = None
     due_at: Instant | None = None
-    expires_at: Annotated[
-        Instant | None, Field(description="After this instant nothing can be answered.")
-    ] = None
+    expires_at: ExpiresAt = None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -131,6 +174,31 @@ class AssessmentCreate(Schema):
                     "instrument_key": "phq-9",
                     "due_at": "2026-03-02T17:00:00Z",
                     "expires_at": "2026-03-09T17:00:00Z",
+                }
+            ]
+        }
+    )
+
+
+class BatteryCreate(Schema):
+    """Which instruments are given together, to whom, and by when."""
+
+    participant_id: UUID
+    instrument_keys: Annotated[
+        list[Slug], Field(min_length=1, max_length=20, json_schema_extra={"uniqueItems": True})
+    ]
+    opens_at: OpensAt = None
+    due_at: Instant | None = None
+    expires_at: ExpiresAt = None
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "participant_id": "019a7f3e-4c1b-7d52-9e64-2b8f0c6a1d35",
+                    "instrument_keys": ["phq-9", "gad-7"],
+                    "due_at": "2030-03-02T17:00:00Z",
+                    "expires_at": "2030-03-09T17:00:00Z",
                 }
             ]
         }
@@ -148,6 +216,14 @@ class AnswersUpdate(Schema):
     """Answers, as many or as few as there are; items that are not named stay as they are."""
 
     answers: Annotated[list[AnswerChange], Field(min_length=1, max_length=200)]
+    instrument_version: Annotated[
+        SemanticVersion | None,
+        Field(description="The version that the person was shown; refused if it is another one."),
+    ] = None
+    entered_as: Annotated[
+        EntryMode | None,
+        Field(description="Staff enter from an interview unless they say that it was paper."),
+    ] = None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -158,16 +234,35 @@ class AnswersUpdate(Schema):
     )
 
 
+class CorrectionCreate(AnswersUpdate):
+    """What a submitted form should have said, and why; the other answers are taken over."""
+
+    reason: Annotated[LongText, Field(description="Why the form is corrected. It is sealed.")]
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "answers": [{"item_id": "q2", "value": 2}],
+                    "reason": "Entered in the wrong row of the paper form.",
+                }
+            ]
+        }
+    )
+
+
 class AnswerRead(ReadSchema):
-    """What was answered to one item."""
+    """What was answered to one item, and through whom it came in."""
 
     item_id: str
     value: bool | int | Number | str
     answered_at: Instant
+    answered_by: Annotated[UUID, Field(description="The account of whoever entered it.")]
+    entered_as: EntryMode
 
 
 class ChangeRead(ReadSchema):
-    """How a score has moved since the first administration; positive improvement is for the better.
+    """How a score has moved since an earlier one; positive improvement is for the better.
 
     What cannot be said is null: a baseline of 0 cannot halve, a figure may not be published.
     """
@@ -195,8 +290,21 @@ class ScoreRead(ReadSchema):
     band: str | None
     is_prorated: bool
     missing: Annotated[int, Field(description="How many of its items were blank.")]
-    change: ChangeRead | None
+    change: Annotated[ChangeRead | None, Field(description="Since the first administration.")]
+    change_from_previous: Annotated[
+        ChangeRead | None, Field(description="Since the administration before this one.")
+    ]
     scored_at: Instant
+
+
+class FlagRead(ReadSchema):
+    """Why somebody should look. It names items, never answers."""
+
+    id: str
+    code: str
+    kind: FlagKind
+    tier: Tier
+    item_ids: list[str]
 
 
 class AssessmentSummary(ReadSchema):
@@ -213,15 +321,40 @@ class AssessmentSummary(ReadSchema):
         str | None, Field(description="To be shown with the form and with every score of it.")
     ]
     state: AssessmentState
+    battery_id: Annotated[UUID | None, Field(description="Shared by what is given together.")]
+    program_id: Annotated[UUID | None, Field(description="The program whose calendar asks it.")]
+    occasion: Occasion | None
+    occasion_on: date | None
+    opens_at: Instant | None
     due_at: Instant | None
     expires_at: Instant | None
     submitted_at: Instant | None
+    taken_at: Annotated[
+        Instant | None,
+        Field(description="When it was filled in; a correction keeps that of what it corrects."),
+    ]
+    revision: int
+    corrects_id: UUID | None
+    corrected_by_id: Annotated[
+        UUID | None, Field(description="The revision that counts instead of this one.")
+    ]
     created_at: Instant
     updated_at: Instant
 
 
 class AssessmentPage(Page[AssessmentSummary]):
     """A page of assessments."""
+
+
+class BatteryRead(ReadSchema):
+    """What was given together."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"id": _ID.format(9), "items": [_GIVEN]}]}
+    )
+
+    id: UUID
+    items: list[AssessmentSummary]
 
 
 class AssessmentRead(AssessmentSummary):
@@ -232,6 +365,9 @@ class AssessmentRead(AssessmentSummary):
     answers: list[AnswerRead]
     result: ResultState
     scores: Annotated[list[ScoreRead], Field(description="Empty unless the result is `shown`.")]
+    flags: Annotated[list[FlagRead], Field(description="For staff; empty for the participant.")]
+    submitted_by: UUID | None
+    correction_reason: Annotated[str | None, Field(description="For staff.")]
 
 
 class CrisisContactRead(ReadSchema):

@@ -277,6 +277,20 @@ def upgrade() -> None:
     op.create_index('webhook_delivery_due_idx', 'webhook_delivery', ['organization_id', 'endpoint_id', 'next_attempt_at'], unique=False, postgresql_where=sa.text("state = 'waiting'"))
     op.create_index('webhook_delivery_event_idx', 'webhook_delivery', ['organization_id', 'endpoint_id', 'event_id'], unique=True)
     op.create_index('webhook_delivery_finished_idx', 'webhook_delivery', ['organization_id', 'created_at'], unique=False, postgresql_where=sa.text("state <> 'waiting'"))
+    op.create_table('admission_policy',
+    sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
+    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('program_id', sa.Uuid(), nullable=False),
+    sa.Column('policy_version', sa.Text(), nullable=False),
+    sa.Column('effective_from', sa.Date(), nullable=False),
+    sa.Column('effective_to', sa.Date(), nullable=True),
+    sa.Column('document', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('loaded_by', sa.Uuid(), nullable=False),
+    sa.Column('loaded_at', sa.DateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['organization_id', 'program_id'], ['program.organization_id', 'program.id'], name=op.f('admission_policy_program_id_fkey')),
+    sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('admission_policy_pkey'))
+    )
+    op.create_index('admission_policy_version_idx', 'admission_policy', ['organization_id', 'program_id', 'policy_version'], unique=True)
     op.create_table('care_group',
     sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
     sa.Column('id', sa.Uuid(), nullable=False),
@@ -362,6 +376,19 @@ def upgrade() -> None:
     op.create_index('participant_account_idx', 'participant', ['organization_id', 'account_id'], unique=True, postgresql_where=sa.text('account_id is not null'))
     op.create_index('participant_email_idx', 'participant', ['organization_id', 'email_index'], unique=False)
     op.create_index('participant_phone_idx', 'participant', ['organization_id', 'phone_index'], unique=False)
+    op.create_table('program_measurement',
+    sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
+    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('program_id', sa.Uuid(), nullable=False),
+    sa.Column('number', sa.Integer(), nullable=False),
+    sa.Column('effective_from', sa.Date(), nullable=False),
+    sa.Column('measurements', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('made_by', sa.Uuid(), nullable=False),
+    sa.Column('made_at', sa.DateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['organization_id', 'program_id'], ['program.organization_id', 'program.id'], name=op.f('program_measurement_program_id_fkey')),
+    sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('program_measurement_pkey'))
+    )
+    op.create_index('program_measurement_number_idx', 'program_measurement', ['organization_id', 'program_id', 'number'], unique=True)
     op.create_table('sign_in',
     sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
     sa.Column('id', sa.Uuid(), nullable=False),
@@ -467,20 +494,44 @@ def upgrade() -> None:
     sa.Column('instrument_version', sa.Text(), nullable=False),
     sa.Column('is_validated', sa.Boolean(), nullable=False),
     sa.Column('state', sa.Text(), nullable=False),
-    sa.Column('assigned_by', sa.Uuid(), nullable=False),
+    sa.Column('assigned_by', sa.Uuid(), nullable=True),
+    sa.Column('battery_id', sa.Uuid(), nullable=True),
+    sa.Column('program_id', sa.Uuid(), nullable=True),
+    sa.Column('occasion', sa.Text(), nullable=True),
+    sa.Column('occasion_on', sa.Date(), nullable=True),
+    sa.Column('opens_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('due_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('expires_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('submitted_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('submitted_by', sa.Uuid(), nullable=True),
+    sa.Column('taken_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('flags', postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+    sa.Column('revision', sa.Integer(), nullable=False),
+    sa.Column('corrects_id', sa.Uuid(), nullable=True),
+    sa.Column('corrected_by_id', sa.Uuid(), nullable=True),
+    sa.Column('correction_reason', sa.LargeBinary(), nullable=True),
     sa.Column('version', sa.Integer(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
     sa.CheckConstraint("(state = 'submitted') = (submitted_at is not null)", name=op.f('assessment_submitted_check')),
+    sa.CheckConstraint("corrected_by_id is null or state = 'submitted'", name=op.f('assessment_corrected_check')),
+    sa.CheckConstraint("occasion in ('intake', 'weekly', 'biweekly', 'review', 'discharge')", name=op.f('assessment_occasion_check')),
     sa.CheckConstraint("state in ('assigned', 'in_progress', 'submitted', 'expired')", name=op.f('assessment_state_check')),
+    sa.CheckConstraint('(correction_reason is null) = (corrects_id is null)', name=op.f('assessment_correction_check')),
+    sa.CheckConstraint('(occasion is null) = (occasion_on is null)', name=op.f('assessment_occasion_on_check')),
+    sa.CheckConstraint('(revision = 1) = (corrects_id is null)', name=op.f('assessment_revision_check')),
+    sa.CheckConstraint('(submitted_at is null) = (taken_at is null)', name=op.f('assessment_taken_check')),
+    sa.CheckConstraint('opens_at < expires_at', name=op.f('assessment_window_check')),
+    sa.ForeignKeyConstraint(['organization_id', 'corrected_by_id'], ['assessment.organization_id', 'assessment.id'], name=op.f('assessment_corrected_by_id_fkey')),
+    sa.ForeignKeyConstraint(['organization_id', 'corrects_id'], ['assessment.organization_id', 'assessment.id'], name=op.f('assessment_corrects_id_fkey')),
     sa.ForeignKeyConstraint(['organization_id', 'participant_id'], ['participant.organization_id', 'participant.id'], name=op.f('assessment_participant_id_fkey')),
+    sa.ForeignKeyConstraint(['organization_id', 'program_id'], ['program.organization_id', 'program.id'], name=op.f('assessment_program_id_fkey')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('assessment_pkey'))
     )
+    op.create_index('assessment_correction_idx', 'assessment', ['organization_id', 'corrects_id'], unique=True, postgresql_where=sa.text('corrects_id is not null'))
+    op.create_index('assessment_occasion_idx', 'assessment', ['organization_id', 'participant_id', 'instrument_key', 'occasion_on'], unique=True, postgresql_where=sa.text('occasion_on is not null and revision = 1'))
     op.create_index('assessment_participant_idx', 'assessment', ['organization_id', 'participant_id', 'id'], unique=False)
+    op.create_index('assessment_window_idx', 'assessment', ['organization_id', 'expires_at'], unique=False, postgresql_where=sa.text("state in ('assigned', 'in_progress')"))
     op.create_table('care_team_member',
     sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
     sa.Column('id', sa.Uuid(), nullable=False),
@@ -498,6 +549,27 @@ def upgrade() -> None:
     op.create_index('care_team_member_current_idx', 'care_team_member', ['organization_id', 'staff_member_id', 'participant_id', 'role'], unique=True, postgresql_where=sa.text('ended_at is null'))
     op.create_index('care_team_member_participant_idx', 'care_team_member', ['organization_id', 'participant_id'], unique=False)
     op.create_index('care_team_member_staff_idx', 'care_team_member', ['organization_id', 'staff_member_id', 'participant_id'], unique=False)
+    op.create_table('connectivity_test',
+    sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
+    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('participant_id', sa.Uuid(), nullable=False),
+    sa.Column('step', sa.Text(), nullable=False),
+    sa.Column('round_trips', postgresql.ARRAY(sa.BigInteger()), nullable=False),
+    sa.Column('download', sa.BigInteger(), nullable=True),
+    sa.Column('upload', sa.BigInteger(), nullable=True),
+    sa.Column('sent_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('token_digest', sa.LargeBinary(), nullable=False),
+    sa.Column('expires_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('version', sa.Integer(), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("(step = 'done') = (finished_at is not null)", name=op.f('connectivity_test_finished_check')),
+    sa.CheckConstraint("step in ('probe', 'confirm', 'upload', 'done')", name=op.f('connectivity_test_step_check')),
+    sa.ForeignKeyConstraint(['organization_id', 'participant_id'], ['participant.organization_id', 'participant.id'], name=op.f('connectivity_test_participant_id_fkey')),
+    sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('connectivity_test_pkey'))
+    )
+    op.create_index('connectivity_test_participant_idx', 'connectivity_test', ['organization_id', 'participant_id', 'id'], unique=False)
     op.create_table('group_facilitator',
     sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
     sa.Column('id', sa.Uuid(), nullable=False),
@@ -631,7 +703,9 @@ def upgrade() -> None:
     sa.Column('item_id', sa.Text(), nullable=False),
     sa.Column('value', sa.LargeBinary(), nullable=False),
     sa.Column('answered_by', sa.Uuid(), nullable=False),
+    sa.Column('entered_as', sa.Text(), nullable=False),
     sa.Column('answered_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("entered_as in ('self', 'interview', 'paper')", name=op.f('answer_entered_as_check')),
     sa.ForeignKeyConstraint(['organization_id', 'assessment_id'], ['assessment.organization_id', 'assessment.id'], name=op.f('answer_assessment_id_fkey')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('answer_pkey'))
     )
@@ -643,10 +717,11 @@ def upgrade() -> None:
     sa.Column('participant_id', sa.Uuid(), nullable=False),
     sa.Column('program_id', sa.Uuid(), nullable=False),
     sa.Column('state', sa.Text(), nullable=False),
+    sa.Column('facts', sa.LargeBinary(), nullable=True),
     sa.Column('version', sa.Integer(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
-    sa.CheckConstraint("state in ('open', 'assessing', 'awaiting_decision', 'decided', 'withdrawn')", name=op.f('intake_state_check')),
+    sa.CheckConstraint("state in ('referred', 'screening', 'assessment', 'eligibility', 'consents', 'awaiting_decision', 'waitlisted', 'decided', 'declined', 'withdrawn')", name=op.f('intake_state_check')),
     sa.ForeignKeyConstraint(['organization_id', 'participant_id'], ['participant.organization_id', 'participant.id'], name=op.f('intake_participant_id_fkey')),
     sa.ForeignKeyConstraint(['organization_id', 'program_id'], ['program.organization_id', 'program.id'], name=op.f('intake_program_id_fkey')),
     sa.ForeignKeyConstraint(['organization_id', 'referral_id'], ['referral.organization_id', 'referral.id'], name=op.f('intake_referral_id_fkey')),
@@ -667,6 +742,7 @@ def upgrade() -> None:
     sa.Column('is_prorated', sa.Boolean(), nullable=False),
     sa.Column('missing', sa.Integer(), nullable=False),
     sa.Column('change', postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+    sa.Column('change_from_previous', postgresql.JSONB(astext_type=sa.Text()), nullable=True),
     sa.Column('scored_at', sa.DateTime(timezone=True), nullable=False),
     sa.ForeignKeyConstraint(['organization_id', 'assessment_id'], ['assessment.organization_id', 'assessment.id'], name=op.f('score_assessment_id_fkey')),
     sa.ForeignKeyConstraint(['organization_id', 'participant_id'], ['participant.organization_id', 'participant.id'], name=op.f('score_participant_id_fkey')),
@@ -740,6 +816,24 @@ def upgrade() -> None:
     )
     op.create_index('booking_participant_idx', 'booking', ['organization_id', 'participant_id', 'starts_at'], unique=False)
     op.create_index('booking_session_idx', 'booking', ['organization_id', 'session_id', 'participant_id'], unique=True, postgresql_where=sa.text("state = 'booked'"))
+    op.create_table('intake_transition',
+    sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
+    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('intake_id', sa.Uuid(), nullable=False),
+    sa.Column('action', sa.Text(), nullable=True),
+    sa.Column('from_state', sa.Text(), nullable=True),
+    sa.Column('to_state', sa.Text(), nullable=False),
+    sa.Column('actor_id', sa.Uuid(), nullable=False),
+    sa.Column('reason', sa.LargeBinary(), nullable=False),
+    sa.Column('at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("action in ('screen', 'assess', 'check_eligibility', 'ask_consents', 'reassess', 'present', 'defer', 'decide', 'waitlist', 'decline', 'withdraw')", name=op.f('intake_transition_action_check')),
+    sa.CheckConstraint("from_state in ('referred', 'screening', 'assessment', 'eligibility', 'consents', 'awaiting_decision', 'waitlisted', 'decided', 'declined', 'withdrawn')", name=op.f('intake_transition_from_state_check')),
+    sa.CheckConstraint("to_state in ('referred', 'screening', 'assessment', 'eligibility', 'consents', 'awaiting_decision', 'waitlisted', 'decided', 'declined', 'withdrawn')", name=op.f('intake_transition_to_state_check')),
+    sa.CheckConstraint('(from_state is null) = (action is null)', name=op.f('intake_transition_first_check')),
+    sa.ForeignKeyConstraint(['organization_id', 'intake_id'], ['intake.organization_id', 'intake.id'], name=op.f('intake_transition_intake_id_fkey')),
+    sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('intake_transition_pkey'))
+    )
+    op.create_index('intake_transition_intake_idx', 'intake_transition', ['organization_id', 'intake_id', 'id'], unique=False)
     op.create_table('recommendation',
     sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
     sa.Column('id', sa.Uuid(), nullable=False),
@@ -747,10 +841,12 @@ def upgrade() -> None:
     sa.Column('policy', sa.Text(), nullable=False),
     sa.Column('policy_version', sa.Text(), nullable=False),
     sa.Column('verdict', sa.Text(), nullable=False),
+    sa.Column('suggested_level', sa.Text(), nullable=True),
     sa.Column('made_by', sa.Uuid(), nullable=False),
     sa.Column('axes', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
     sa.Column('criteria', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
     sa.Column('made_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("suggested_level in ('outpatient', 'intensive_outpatient', 'partial_hospitalization', 'residential', 'inpatient')", name=op.f('recommendation_suggested_level_check')),
     sa.CheckConstraint("verdict in ('admit', 'higher_level', 'outpatient', 'motivational_pathway', 'in_person_or_support', 'defer_more_info')", name=op.f('recommendation_verdict_check')),
     sa.ForeignKeyConstraint(['organization_id', 'intake_id'], ['intake.organization_id', 'intake.id'], name=op.f('recommendation_intake_id_fkey')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('recommendation_pkey'))
@@ -801,6 +897,7 @@ def upgrade() -> None:
     sa.Column('agrees_with_recommendation', sa.Boolean(), nullable=True),
     sa.Column('rationale', sa.LargeBinary(), nullable=False),
     sa.Column('override_reason', sa.LargeBinary(), nullable=True),
+    sa.Column('overrides', sa.LargeBinary(), nullable=True),
     sa.Column('decided_by', sa.Uuid(), nullable=False),
     sa.Column('decided_at', sa.DateTime(timezone=True), nullable=False),
     sa.CheckConstraint("outcome in ('admit_iop', 'refer_php', 'refer_residential', 'refer_inpatient', 'emergency', 'refer_outpatient', 'defer_more_info', 'decline_by_person')", name=op.f('decision_outcome_check')),
@@ -889,6 +986,29 @@ def upgrade() -> None:
     )
     op.create_index('room_entry_client_message_idx', 'room_entry', ['organization_id', 'room_id', 'author_id', 'client_message_id'], unique=True, postgresql_where=sa.text('client_message_id is not null'))
     op.create_index('room_entry_target_idx', 'room_entry', ['organization_id', 'room_id', 'target_seq'], unique=False, postgresql_where=sa.text('target_seq is not null'))
+    op.create_table('level_authorization',
+    sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
+    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('enrollment_id', sa.Uuid(), nullable=False),
+    sa.Column('level_of_care', sa.Text(), nullable=False),
+    sa.Column('payer', sa.LargeBinary(), nullable=False),
+    sa.Column('number', sa.LargeBinary(), nullable=False),
+    sa.Column('units', sa.Integer(), nullable=False),
+    sa.Column('unit', sa.Text(), nullable=False),
+    sa.Column('starts_on', sa.Date(), nullable=False),
+    sa.Column('ends_on', sa.Date(), nullable=False),
+    sa.Column('next_review_on', sa.Date(), nullable=False),
+    sa.Column('recorded_by', sa.Uuid(), nullable=False),
+    sa.Column('recorded_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("level_of_care in ('outpatient', 'intensive_outpatient', 'partial_hospitalization', 'residential', 'inpatient')", name=op.f('level_authorization_level_of_care_check')),
+    sa.CheckConstraint("unit in ('hours', 'days', 'sessions')", name=op.f('level_authorization_unit_check')),
+    sa.CheckConstraint('ends_on >= starts_on', name=op.f('level_authorization_dates_check')),
+    sa.CheckConstraint('next_review_on between starts_on and ends_on', name=op.f('level_authorization_review_check')),
+    sa.CheckConstraint('units > 0', name=op.f('level_authorization_units_positive_check')),
+    sa.ForeignKeyConstraint(['organization_id', 'enrollment_id'], ['enrollment.organization_id', 'enrollment.id'], name=op.f('level_authorization_enrollment_id_fkey')),
+    sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('level_authorization_pkey'))
+    )
+    op.create_index('level_authorization_enrollment_idx', 'level_authorization', ['organization_id', 'enrollment_id', 'id'], unique=False)
     op.create_table('plan',
     sa.Column('organization_id', sa.Uuid(), server_default=sa.text('stepwell.organization_id()'), nullable=False),
     sa.Column('id', sa.Uuid(), nullable=False),

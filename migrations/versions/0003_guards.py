@@ -17,6 +17,7 @@ _ORDINARY = (
     "booking",
     "care_group",
     "care_team_member",
+    "connectivity_test",
     "data_key",
     "enrollment",
     "event",
@@ -45,10 +46,14 @@ _ORDINARY = (
 # What the worker removes when it has served its purpose.
 _CLEANED = ("known_device", "notification", "refresh_token", "sign_in", "webhook_delivery")
 _INSERT_ONLY = (
+    "admission_policy",
     "alert_step",
     "decision",
     "instrument_version",
+    "intake_transition",
+    "level_authorization",
     "plan_signature",
+    "program_measurement",
     "recommendation",
     "referral",
     "room_entry",
@@ -147,6 +152,26 @@ def _keep_what_never_changes() -> None:
     )
     op.execute(
         """
+        create function keep_submitted_assessment() returns trigger
+        language plpgsql
+        as $$
+        begin
+            -- That it was corrected, and by what, is all that is ever added, once.
+            if tg_op = 'UPDATE'
+                and old.corrected_by_id is null
+                and to_jsonb(new) - array['corrected_by_id', 'version', 'updated_at']
+                    = to_jsonb(old) - array['corrected_by_id', 'version', 'updated_at']
+            then
+                return new;
+            end if;
+            raise exception 'a submitted assessment never changes'
+                using errcode = 'restrict_violation', constraint = 'assessment_submitted';
+        end
+        $$
+        """
+    )
+    op.execute(
+        """
         create function sign_what_is_there() returns trigger
         language plpgsql
         as $$
@@ -174,7 +199,7 @@ def _keep_what_never_changes() -> None:
         """
         create trigger keep_submitted before update or delete on assessment
         for each row when (old.state = 'submitted')
-        execute function refuse_change()
+        execute function keep_submitted_assessment()
         """
     )
     op.execute(

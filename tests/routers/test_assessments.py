@@ -319,6 +319,7 @@ async def test_an_answer_that_meets_a_submission_waits_for_it_and_is_refused(
                 update(Assessment).values(
                     state=AssessmentState.SUBMITTED,
                     submitted_at=clock.now(),
+                    taken_at=clock.now(),
                     submitted_by=participant.account_id,
                 )
             )

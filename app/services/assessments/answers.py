@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
@@ -65,20 +66,30 @@ async def opened_rows(db: AsyncSession, rows: Iterable[Answer]) -> Answers:
     return {row.item_id: opened_value(keys, row.id, row.value) for row in found}
 
 
-async def earlier_than(db: AsyncSession, assessment: Assessment, instrument: Instrument) -> Earlier:
+async def earlier_than(
+    db: AsyncSession,
+    assessment: Assessment,
+    instrument: Instrument,
+    *,
+    before: datetime | None = None,
+) -> Earlier:
     """The last and the first submitted administration of the same instrument to the participant.
 
     Both are scored anew by the definition at hand, so that the two sides of a change are
-    measured alike; an answer that it no longer offers counts as blank.
+    measured alike; an answer that it no longer offers counts as blank. What was corrected does
+    not count. `before` is when the assessment was taken, if that was not now.
     """
     submitted = select(Assessment.id).where(
         Assessment.participant_id == assessment.participant_id,
         Assessment.instrument_key == assessment.instrument_key,
         Assessment.state == AssessmentState.SUBMITTED,
-        Assessment.id != assessment.id,
+        Assessment.corrected_by_id.is_(None),
+        Assessment.id.not_in([assessment.id, assessment.corrects_id or assessment.id]),
     )
-    newest_first = submitted.order_by(Assessment.submitted_at.desc(), Assessment.id.desc())
-    oldest_first = submitted.order_by(Assessment.submitted_at, Assessment.id)
+    if before is not None:
+        submitted = submitted.where(Assessment.taken_at < before)
+    newest_first = submitted.order_by(Assessment.taken_at.desc(), Assessment.id.desc())
+    oldest_first = submitted.order_by(Assessment.taken_at, Assessment.id)
     first = await _administrations(db, oldest_first.limit(1), instrument)
     wanted = RECENT if looks_at_recent_forms(instrument) else 1
     last = await _administrations(db, newest_first.limit(wanted), instrument)
@@ -98,8 +109,9 @@ async def latest_submitted(
             Assessment.participant_id == participant_id,
             Assessment.instrument_key.in_(instrument_keys),
             Assessment.state == AssessmentState.SUBMITTED,
+            Assessment.corrected_by_id.is_(None),
         )
-        .order_by(Assessment.instrument_key, Assessment.submitted_at.desc(), Assessment.id.desc())
+        .order_by(Assessment.instrument_key, Assessment.taken_at.desc(), Assessment.id.desc())
     )
     return {row.instrument_key: row for row in rows}
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import Uuid, bindparam, select
+from sqlalchemy import Uuid, bindparam, or_, select
+from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
@@ -19,11 +20,12 @@ from app.core.database import Handle, Lane, Query, in_lane
 from app.core.problems import NotFound
 from app.domain.instruments import Instrument
 from app.domain.instruments.definitions import Informant
-from app.models.assessments import Answer, Assessment, AssessmentState, Score
+from app.models.assessments import Answer, Assessment, AssessmentState, EntryMode, Score
 from app.schemas.assessments import (
     AnswerRead,
     AssessmentRead,
     AssessmentSummary,
+    FlagRead,
     ResultState,
     ScoreRead,
 )
@@ -44,14 +46,37 @@ _COLUMNS: Final = (
     Assessment.instrument_version,
     Assessment.is_validated,
     Assessment.state,
+    Assessment.battery_id,
+    Assessment.program_id,
+    Assessment.occasion,
+    Assessment.occasion_on,
+    Assessment.opens_at,
     Assessment.due_at,
     Assessment.expires_at,
     Assessment.submitted_at,
+    Assessment.taken_at,
+    Assessment.revision,
+    Assessment.corrects_id,
+    Assessment.corrected_by_id,
     Assessment.created_at,
     Assessment.updated_at,
 )
+_DETAILS: Final = (
+    *_COLUMNS,
+    Assessment.submitted_by,
+    Assessment.flags,
+    Assessment.correction_reason,
+)
+_NOW: Final = bindparam("now", type_=TIMESTAMP(timezone=True))
 _ANSWERS: Final = Query(
-    select(Answer.id, Answer.item_id, Answer.value, Answer.answered_at)
+    select(
+        Answer.id,
+        Answer.item_id,
+        Answer.value,
+        Answer.answered_at,
+        Answer.answered_by,
+        Answer.entered_as,
+    )
     .where(Answer.assessment_id == bindparam("assessment_id", type_=Uuid))
     .order_by(Answer.id)
 )
@@ -64,6 +89,7 @@ _SCORES: Final = Query(
         Score.is_prorated,
         Score.missing,
         Score.change,
+        Score.change_from_previous,
         Score.scored_at,
     )
     .where(Score.assessment_id == bindparam("assessment_id", type_=Uuid))
@@ -73,14 +99,14 @@ _SCORES: Final = Query(
 
 @cache
 def _one(reach: Reach) -> Query:
-    statement = select(*_COLUMNS).where(
+    statement = select(*_DETAILS).where(
         Assessment.id == bindparam("id"), visible_participants(Assessment.participant_id, reach)
     )
     return audit.read_one(statement, Permission.ASSESSMENT_READ, TABLE)
 
 
 @cache
-def _page(reach: Reach, *, of_one: bool) -> Query:
+def _page(reach: Reach, *, of_one: bool, is_due: bool) -> Query:
     statement = (
         select(*_COLUMNS)
         .where(
@@ -92,6 +118,12 @@ def _page(reach: Reach, *, of_one: bool) -> Query:
     )
     if of_one:
         statement = statement.where(Assessment.participant_id == bindparam("participant_id"))
+    if is_due:
+        statement = statement.where(
+            Assessment.state.in_([AssessmentState.ASSIGNED, AssessmentState.IN_PROGRESS]),
+            or_(Assessment.opens_at.is_(None), Assessment.opens_at <= _NOW),
+            or_(Assessment.expires_at.is_(None), Assessment.expires_at > _NOW),
+        )
     return audit.read_many(statement, Permission.ASSESSMENT_LIST, TABLE)
 
 
@@ -103,12 +135,21 @@ async def read_assessment(lane: Lane, principal: Principal, assessment_id: UUID)
     return await composed(lane, principal, dict(row))
 
 
-async def list_assessments(
-    lane: Lane, principal: Principal, participant_id: UUID | None, *, after: UUID, limit: int
+async def list_assessments(  # noqa: PLR0913 (whose, which, and which page of them)
+    lane: Lane,
+    principal: Principal,
+    participant_id: UUID | None,
+    *,
+    is_due: bool,
+    after: UUID,
+    limit: int,
 ) -> Sequence[AssessmentSummary]:
-    """The assessments that the caller may see, of one participant or of all, by id."""
+    """The assessments that the caller may see, of one participant or of all, by id.
+
+    With `is_due`, those that can be answered at this moment.
+    """
     rows = await lane.all(
-        _page(principal.reach, of_one=participant_id is not None),
+        _page(principal.reach, of_one=participant_id is not None, is_due=is_due),
         after=after,
         limit=limit + 1,
         participant_id=participant_id,
@@ -137,6 +178,11 @@ async def get_assessment(
 def columns(assessment: Assessment) -> dict[str, Any]:
     """A loaded assessment, as a lane would have read it."""
     return {column.key: getattr(assessment, column.key) for column in _COLUMNS}
+
+
+def details(assessment: Assessment) -> dict[str, Any]:
+    """A loaded assessment with everything but its answers and scores."""
+    return {column.key: getattr(assessment, column.key) for column in _DETAILS}
 
 
 def summary(row: Mapping[str, Any], now: datetime) -> AssessmentSummary:
@@ -171,7 +217,8 @@ async def composed(handle: Handle, principal: Principal, row: Mapping[str, Any])
     result = _result(shown.state, principal, instrument)
     answers = await lane.all(_ANSWERS, assessment_id=shown.id)
     scores = await lane.all(_SCORES, assessment_id=shown.id) if result is ResultState.SHOWN else []
-    keys = await seals.keys_for(lane, (answer["value"] for answer in answers))
+    reason = row["correction_reason"] if principal.is_staff else None
+    keys = await seals.keys_for(lane, [reason, *(answer["value"] for answer in answers)])
     return AssessmentRead(
         **dict(shown),
         answers=[
@@ -182,7 +229,18 @@ async def composed(handle: Handle, principal: Principal, row: Mapping[str, Any])
         ],
         result=result,
         scores=[ScoreRead.model_validate(dict(score)) for score in scores],
+        flags=_flags(row["flags"]) if principal.is_staff else [],
+        submitted_by=row["submitted_by"],
+        correction_reason=None if reason is None else _reason(keys, row),
     )
+
+
+def _reason(keys: seals.Keys, row: Mapping[str, Any]) -> str | None:
+    return seals.opened(keys, TABLE, row, "correction_reason")["correction_reason"]
+
+
+def _flags(kept: Sequence[Mapping[str, Any]] | None) -> list[FlagRead]:
+    return [FlagRead.model_validate(flag) for flag in kept or ()]
 
 
 def _result(
@@ -207,4 +265,10 @@ def _answer_read(keys: seals.Keys, row: asyncpg.Record) -> AnswerRead | None:
     value = opened_value(keys, row["id"], row["value"])
     if value is None:
         return None
-    return AnswerRead(item_id=row["item_id"], value=value, answered_at=row["answered_at"])
+    return AnswerRead(
+        item_id=row["item_id"],
+        value=value,
+        answered_at=row["answered_at"],
+        answered_by=row["answered_by"],
+        entered_as=EntryMode(row["entered_as"]),
+    )
