@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Self
 
+from app.domain.roles import LevelOfCare
+
 
 @unique
 class Outcome(StrEnum):
@@ -39,7 +41,9 @@ class Criterion:
 
     `is_required` tells what the verdict rests on from what is only shown.
     `evidence` holds the ids of the records that it was judged by, never their
-    content, and `reason` is a fixed sentence of the policy.
+    content, `reason` is a fixed sentence of the policy, and `source` says on
+    whose authority it asks. What `is_exclusion` speaks against care here at
+    all, and `refers_to` is the level that it points to when it is not met.
     """
 
     code: str
@@ -49,3 +53,6 @@ class Criterion:
     is_required: bool = True
     is_overridable: bool = True
     evidence: tuple[str, ...] = ()
+    source: str = ""
+    is_exclusion: bool = False
+    refers_to: LevelOfCare | None = None

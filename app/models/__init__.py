@@ -4,6 +4,7 @@ from app.models import accounts as accounts
 from app.models import alerts as alerts
 from app.models import assessments as assessments
 from app.models import audit as audit
+from app.models import connectivity as connectivity
 from app.models import events as events
 from app.models import groups as groups
 from app.models import idempotency as idempotency

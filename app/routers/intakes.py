@@ -8,16 +8,25 @@ from fastapi import Depends, Query, Response
 from app.core.problems import Forbidden, Invalid, InvalidCursor, NotFound, problems
 from app.routers.pages import PageQuery, page_of
 from app.routers.route import router, tagged
-from app.schemas.intakes import DecisionCreate, IntakePage, IntakeRead, RecommendationCreate
+from app.schemas.intakes import (
+    DecisionCreate,
+    IntakePage,
+    IntakeRead,
+    RecommendationCreate,
+    TransitionCreate,
+    TransitionPage,
+)
 from app.security.guards import Database, ReadLane, Requires, RequiresInLane
 from app.security.permissions import Permission
 from app.security.principal import Principal
 from app.services import intakes
 from app.services.enrollments import AlreadyEnrolled
+from app.services.intake_transitions import IntakeMoveRefused
 
 routes = router("/v1/intakes", "intakes")
 
 IntakeReader = Annotated[Principal, Depends(RequiresInLane(Permission.INTAKE_READ))]
+IntakeHistorian = Annotated[Principal, Depends(Requires(Permission.INTAKE_READ))]
 IntakeAdvisor = Annotated[Principal, Depends(Requires(Permission.INTAKE_RECOMMEND))]
 IntakeDecider = Annotated[Principal, Depends(Requires(Permission.INTAKE_DECIDE))]
 _FORMS_ALONE: Final = RecommendationCreate()
@@ -46,6 +55,30 @@ async def read_intake(
     return tagged(response, await intakes.read_intake(lane, principal, intake_id))
 
 
+@routes.get("/{intake_id}/transitions", responses=problems(NotFound))
+async def list_intake_transitions(
+    intake_id: UUID, db: Database, principal: IntakeHistorian
+) -> TransitionPage:
+    """List every move of an intake, with who made it, when and why; the oldest first."""
+    found = await intakes.list_transitions(db, principal, intake_id)
+    return TransitionPage(items=list(found), next_cursor=None)
+
+
+@routes.post(
+    "/{intake_id}/transitions",
+    responses=problems(NotFound, Forbidden, IntakeMoveRefused),
+)
+async def move_intake(
+    intake_id: UUID,
+    body: TransitionCreate,
+    response: Response,
+    db: Database,
+    principal: IntakeAdvisor,
+) -> IntakeRead:
+    """Move an intake to another stage, with the reason; only a licensed clinician declines."""
+    return tagged(response, await intakes.move_intake(db, principal, intake_id, body))
+
+
 @routes.post(
     "/{intake_id}/recommend",
     responses=problems(NotFound, Forbidden, Invalid, intakes.IntakeClosed),
@@ -62,7 +95,7 @@ async def recommend_intake(
 
 
 @routes.post(
-    "/{intake_id}/decide",
+    "/{intake_id}/decision",
     responses=problems(
         NotFound,
         Invalid,
@@ -70,6 +103,7 @@ async def recommend_intake(
         intakes.RecommendationNeeded,
         intakes.RecommendationSuperseded,
         intakes.CriterionNotOverridable,
+        intakes.OverridesNeeded,
         AlreadyEnrolled,
     ),
 )

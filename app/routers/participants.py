@@ -22,6 +22,7 @@ from app.schemas.participants import (
     ParticipantPage,
     ParticipantRead,
     ParticipantUpdate,
+    ReferralAgainCreate,
     ReferralCreate,
     ReferralRead,
 )
@@ -29,6 +30,8 @@ from app.security.guards import Database, ReadLane, Requires, RequiresInLane
 from app.security.permissions import Permission
 from app.security.principal import Principal
 from app.services import care_teams, participants
+from app.services import referrals as referring
+from app.services.enrollments import AlreadyEnrolled
 
 routes = router("/v1/participants", "participants")
 referrals = router("/v1/referrals", "referrals")
@@ -37,6 +40,7 @@ ParticipantList = Annotated[Principal, Depends(RequiresInLane(Permission.PARTICI
 ParticipantRecord = Annotated[Principal, Depends(RequiresInLane(Permission.PARTICIPANT_READ))]
 ParticipantChange = Annotated[Principal, Depends(Requires(Permission.PARTICIPANT_UPDATE))]
 Referrer = Annotated[Principal, Depends(Requires(Permission.PARTICIPANT_REFER))]
+ReferrerAgain = Annotated[Principal, Depends(Requires(Permission.PARTICIPANT_REFER_AGAIN))]
 CareTeamReader = Annotated[Principal, Depends(Requires(Permission.CARE_TEAM_READ))]
 CareTeamChange = Annotated[Principal, Depends(Requires(Permission.CARE_TEAM_CHANGE))]
 
@@ -87,6 +91,18 @@ async def update_participant(
         response,
         await participants.update_participant(db, principal, participant_id, body, version),
     )
+
+
+@routes.post(
+    "/{participant_id}/referrals",
+    status_code=HTTPStatus.CREATED,
+    responses=problems(NotFound, referring.IntakeUnderWay, AlreadyEnrolled),
+)
+async def refer_participant_again(
+    participant_id: UUID, body: ReferralAgainCreate, db: Database, principal: ReferrerAgain
+) -> ReferralRead:
+    """Refer somebody who has a record, or yourself, to a program: a new intake begins."""
+    return await referring.refer_again(db, principal, participant_id, body)
 
 
 @routes.get("/{participant_id}/care-team", responses=problems(NotFound))

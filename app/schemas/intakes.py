@@ -1,15 +1,17 @@
 """Intakes as they cross the wire: what the policy suggests and why, and what a human decides."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from app.domain.criteria import Axis, Outcome
-from app.domain.intake import DecisionValue, IntakeState
+from app.domain.intake import DecisionValue, IntakeAction, IntakeState
 from app.domain.recommendation import Commitment, Severity, Verdict, VirtualAbility
+from app.domain.roles import LevelOfCare
 from app.schemas.base import Page, ReadSchema, Schema
+from app.schemas.enrollments import AUTHORIZED, AuthorizationCreate
 from app.schemas.types import Code, Date, Flag, Instant, LongText
 
 _ID: Final = "019a7f3e-4c1b-7d52-9e64-2b8f0c6a1d{:02x}"
@@ -28,6 +30,7 @@ _RECOMMENDATION: Final[JsonDict] = {
     "policy": "admission-default",
     "policy_version": "1.0.0",
     "verdict": "admit",
+    "suggested_level": "intensive_outpatient",
     "axes": {"severity": "iop_range", "commitment": "ready", "virtual_ability": "able"},
     "criteria": [
         {
@@ -50,6 +53,7 @@ _DECISION: Final[JsonDict] = {
     "agrees_with_recommendation": True,
     "rationale": "Moderate depression, wants to begin, safe at home.",
     "override_reason": None,
+    "overrides": [],
     "decided_by": _ID.format(9),
     "decided_at": "2026-02-27T18:10:00Z",
 }
@@ -96,6 +100,13 @@ class RecommendationCreate(Schema):
     )
 
 
+class Override(Schema):
+    """Why somebody is admitted although a criterion is not known to be met."""
+
+    criterion: Code
+    reason: LongText
+
+
 class DecisionCreate(Schema):
     """What a licensed clinician decides about a recommendation, and why."""
 
@@ -104,6 +115,16 @@ class DecisionCreate(Schema):
     rationale: LongText
     override_reason: Annotated[
         LongText | None, Field(description="Needed where the decision departs from the suggestion.")
+    ] = None
+    overrides: list[Override] = Field(
+        default_factory=list,
+        max_length=100,
+        description="Of an admission against the suggestion: each criterion that is required and"
+        " not known to be met, with its reason.",
+    )
+    authorization: Annotated[
+        AuthorizationCreate | None,
+        Field(description="Of an admission: what a payer has authorized beside it."),
     ] = None
     starts_on: Annotated[
         Date | None,
@@ -118,11 +139,70 @@ class DecisionCreate(Schema):
                     "outcome": "admit_iop",
                     "rationale": "Moderate depression, wants to begin, safe at home.",
                     "override_reason": None,
+                    "overrides": [],
+                    "authorization": AUTHORIZED,
                     "starts_on": "2026-03-02",
                 }
             ]
         }
     )
+
+
+class TransitionCreate(Schema):
+    """A move to another stage, and why.
+
+    A recommendation and a decision make moves of their own, and none by hand stands in for them.
+    """
+
+    action: Literal[
+        IntakeAction.SCREEN,
+        IntakeAction.ASSESS,
+        IntakeAction.CHECK_ELIGIBILITY,
+        IntakeAction.ASK_CONSENTS,
+        IntakeAction.REASSESS,
+        IntakeAction.WAITLIST,
+        IntakeAction.DECLINE,
+        IntakeAction.WITHDRAW,
+    ]
+    reason: LongText
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"action": "screen", "reason": "Called back on the day of the referral."}]
+        }
+    )
+
+
+class TransitionRead(ReadSchema):
+    """One move of an intake. The first has no action and no origin: the referral began it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": _ID.format(11),
+                    "action": "screen",
+                    "from_state": "referred",
+                    "to_state": "screening",
+                    "actor_id": _ID.format(7),
+                    "reason": "Called back on the day of the referral.",
+                    "at": "2026-02-24T18:20:00Z",
+                }
+            ]
+        }
+    )
+
+    id: UUID
+    action: IntakeAction | None
+    from_state: IntakeState | None
+    to_state: IntakeState
+    actor_id: UUID
+    reason: str
+    at: Instant
+
+
+class TransitionPage(Page[TransitionRead]):
+    """The moves of an intake."""
 
 
 class AxesRead(ReadSchema):
@@ -154,10 +234,20 @@ class RecommendationRead(ReadSchema):
     policy: str
     policy_version: str
     verdict: Verdict
+    suggested_level: Annotated[
+        LevelOfCare | None, Field(description="Null while too little is known.")
+    ]
     axes: AxesRead
     criteria: list[CriterionRead]
     made_by: UUID
     made_at: Instant
+
+
+class OverrideRead(ReadSchema):
+    """A criterion that was overridden, and why."""
+
+    criterion: str
+    reason: str
 
 
 class DecisionRead(ReadSchema):
@@ -173,6 +263,7 @@ class DecisionRead(ReadSchema):
     ]
     rationale: str
     override_reason: str | None
+    overrides: list[OverrideRead]
     decided_by: UUID
     decided_at: Instant
 

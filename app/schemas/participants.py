@@ -117,6 +117,28 @@ class ReferralCreate(Schema):
     )
 
 
+class ReferralAgainCreate(Schema):
+    """That somebody who has a record is sent to a program, by whom and why."""
+
+    program_id: UUID
+    source: Annotated[
+        ReferralSource, Field(description="Always `self` when a participant refers themselves.")
+    ] = ReferralSource.SELF
+    reason: LongText | None = None
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "program_id": "019a7f3e-4c1b-7d52-9e64-2b8f0c6a1d00",
+                    "source": "php_step_down",
+                    "reason": "Back from partial hospitalization.",
+                }
+            ]
+        }
+    )
+
+
 class ReferralRead(ReadSchema):
     """A referral, with the participant and the intake that it began."""
 

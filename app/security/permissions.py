@@ -51,6 +51,7 @@ class Permission(StrEnum):
     PARTICIPANT_READ = "participant:read"
     PARTICIPANT_UPDATE = "participant:update"
     PARTICIPANT_REFER = "participant:refer"
+    PARTICIPANT_REFER_AGAIN = "participant:refer_again"
     PARTICIPANT_INVITE = "participant:invite"
     CARE_TEAM_READ = "care_team:read"
     CARE_TEAM_CHANGE = "care_team:change"
@@ -67,6 +68,7 @@ class Permission(StrEnum):
     INTAKE_RECOMMEND = "intake:recommend"
     INTAKE_DECIDE = "intake:decide"
     ENROLLMENT_READ = "enrollment:read"
+    ENROLLMENT_AUTHORIZE = "enrollment:authorize"
     ENROLLMENT_DISCHARGE = "enrollment:discharge"
     PLAN_READ = "plan:read"
     PLAN_DRAFT = "plan:draft"
@@ -152,6 +154,9 @@ POLICY: Final[Mapping[Permission, Rule]] = {
     Permission.PARTICIPANT_READ: Rule("Patient.r", _CARING, SELF),
     Permission.PARTICIPANT_UPDATE: Rule("Patient.u", {CLINICIAN: TEAM, COORDINATOR: TEAM}, SELF),
     Permission.PARTICIPANT_REFER: Rule("ServiceRequest.c", {COORDINATOR: ALL, CLINICIAN: ALL}),
+    Permission.PARTICIPANT_REFER_AGAIN: Rule(
+        "ServiceRequest.c", {COORDINATOR: TEAM | UNATTENDED, CLINICIAN: TEAM}, SELF
+    ),
     Permission.PARTICIPANT_INVITE: Rule("Patient.c", {COORDINATOR: TEAM, CLINICIAN: TEAM}),
     Permission.CARE_TEAM_READ: Rule("CareTeam.r", _CARING, SELF),
     Permission.CARE_TEAM_CHANGE: Rule("CareTeam.u", _GIVING_CARE_TEAMS),
@@ -172,6 +177,7 @@ POLICY: Final[Mapping[Permission, Rule]] = {
         "EpisodeOfCare.c", {CLINICIAN: TEAM, PRESCRIBER: TEAM}, needs_license=True
     ),
     Permission.ENROLLMENT_READ: Rule("EpisodeOfCare.r", _CARING, SELF),
+    Permission.ENROLLMENT_AUTHORIZE: Rule("Coverage.c", {CLINICIAN: TEAM, COORDINATOR: TEAM}),
     Permission.ENROLLMENT_DISCHARGE: Rule(
         "EpisodeOfCare.u", {CLINICIAN: TEAM, PRESCRIBER: TEAM}, needs_license=True
     ),

@@ -5,6 +5,7 @@ before they reach the database. Every read and change leaves its audit row.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Final
 from uuid import UUID
@@ -19,7 +20,7 @@ from app.core.database import Lane, Query
 from app.core.ids import new_id
 from app.core.problems import NotFound, PreconditionFailed
 from app.domain.intake import IntakeState
-from app.domain.roles import CareTeamRole, Sensitivity
+from app.domain.roles import CareTeamRole, ReferralSource, Sensitivity
 from app.models.audit import AuditAction
 from app.models.intakes import Intake, Referral
 from app.models.participants import CareTeamMember, Participant
@@ -37,6 +38,7 @@ from app.security.access import participants_visible_to, reach_parameters, visib
 from app.security.permissions import Permission
 from app.security.principal import Principal, Reach
 from app.security.sealing import normalize_email, normalize_phone
+from app.services import intake_transitions
 
 TABLE: Final = "participant"
 _SEALED: Final = (
@@ -139,31 +141,8 @@ async def refer(db: AsyncSession, principal: Principal, request: ReferralCreate)
     program = await db.scalar(select(Program).where(Program.id == request.program_id))
     if program is None:
         raise NotFound
-    now = clock.now()
     participant = await _new_participant(db, request.participant, is_part2=program.is_part2)
-    key = await seals.participant_key(db, participant.id)
-    referral_id = new_id()
-    referral = Referral(
-        id=referral_id,
-        participant_id=participant.id,
-        program_id=program.id,
-        source=request.source,
-        referred_by=principal.account_id,
-        created_at=now,
-        **seals.sealed(key, "referral", referral_id, reason=request.reason),
-    )
-    db.add(referral)
-    await db.flush()
-    intake = Intake(
-        id=new_id(),
-        referral_id=referral.id,
-        participant_id=participant.id,
-        program_id=program.id,
-        state=IntakeState.OPEN,
-        created_at=now,
-        updated_at=now,
-    )
-    db.add_all([intake, _joining(principal, participant.id)])
+    db.add(_joining(principal, participant.id))
     await db.flush()
     await audit.record(
         db,
@@ -174,6 +153,54 @@ async def refer(db: AsyncSession, principal: Principal, request: ReferralCreate)
         participant_id=participant.id,
         sensitivity=participant.sensitivity,
     )
+    return await begin_intake(
+        db, principal, participant, program, Sending(request.source, request.reason)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """Who sends somebody to a program, and why."""
+
+    source: ReferralSource
+    reason: str | None
+
+
+async def begin_intake(
+    db: AsyncSession,
+    principal: Principal,
+    participant: Participant,
+    program: Program,
+    sending: Sending,
+) -> ReferralRead:
+    """Begin a referral of somebody who has a record, and the intake that answers it."""
+    now = clock.now()
+    key = await seals.participant_key(db, participant.id)
+    referral_id = new_id()
+    referral = Referral(
+        id=referral_id,
+        participant_id=participant.id,
+        program_id=program.id,
+        source=sending.source,
+        referred_by=principal.account_id,
+        created_at=now,
+        **seals.sealed(key, "referral", referral_id, reason=sending.reason),
+    )
+    db.add(referral)
+    await db.flush()
+    intake = Intake(
+        id=new_id(),
+        referral_id=referral.id,
+        participant_id=participant.id,
+        program_id=program.id,
+        state=IntakeState.REFERRED,
+        created_at=now,
+        updated_at=now,
+    )
+    db.add(intake)
+    await db.flush()
+    why = sending.reason or f"Referred: {sending.source.value}."
+    await intake_transitions.begin(db, principal, intake, why)
     await events.record(db, "referral.created", referral.id, participant_id=participant.id)
     return ReferralRead(
         id=referral.id,

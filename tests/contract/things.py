@@ -367,6 +367,7 @@ MAKERS: Final[Mapping[str, Callable[[Circle], Awaitable[object]]]] = {
     "track_id": _track,
     "invite_participant.participant_id": _newcomer,
     "join_group.participant_id": _newcomer,
+    "refer_participant_again.program_id": _program,
     "/v1/participants/{participant_id}/care-team/{member_id}": _care_team_member,
     "group_id": _group,
     "/v1/groups/{group_id}/members/{member_id}": _group_member,

@@ -1,5 +1,6 @@
 """The policy suggests with every reason; silence admits no one; an acute alert always wins."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from itertools import product
 
@@ -11,11 +12,14 @@ from app.domain.criteria import Axis, Outcome
 from app.domain.instruments import AnswerValue, GateKind, Number, shipped
 from app.domain.intake import (
     INTAKE_MACHINE,
+    UNDER_WAY,
     DecisionValue,
+    Grounds,
     IntakeAction,
     IntakeState,
     agrees,
     decision_gaps,
+    possible_moves,
 )
 from app.domain.readiness import GateResult, gates
 from app.domain.recommendation import (
@@ -357,14 +361,16 @@ def test_a_minor_needs_an_adult_on_the_premises(
 
 
 def gaps(
-    inputs: IntakeInputs, decision: DecisionValue, override_reason: str | None = None
+    inputs: IntakeInputs,
+    decision: DecisionValue,
+    override_reason: str | None = None,
+    overridden: Collection[str] = (),
 ) -> tuple[str, ...]:
     return decision_gaps(
         recommend(POLICY, inputs),
         decision,
+        Grounds("Meets criteria", override_reason, overridden),
         is_licensed_clinician=True,
-        rationale="Meets criteria",
-        override_reason=override_reason,
     )
 
 
@@ -373,17 +379,20 @@ def test_a_decision_that_follows_the_suggestion_needs_a_rationale_and_a_license(
     assert decision_gaps(
         recommend(POLICY, COMPLETE),
         DecisionValue.ADMIT_IOP,
+        Grounds("  "),
         is_licensed_clinician=False,
-        rationale="  ",
-        override_reason=None,
     ) == ("not_a_licensed_clinician", "rationale_missing")
 
 
 def test_a_decision_that_departs_from_the_suggestion_gives_its_reason() -> None:
     below = with_score("phq-9", "total", 9)
-    assert gaps(below, DecisionValue.ADMIT_IOP) == ("override_reason_missing",)
-    assert gaps(below, DecisionValue.ADMIT_IOP, " ") == ("override_reason_missing",)
-    assert gaps(below, DecisionValue.ADMIT_IOP, "Step-down from inpatient") == ()
+    standing = "override_missing:symptom_severity"
+    assert gaps(below, DecisionValue.ADMIT_IOP) == ("override_reason_missing", standing)
+    assert gaps(below, DecisionValue.ADMIT_IOP, " ") == ("override_reason_missing", standing)
+    assert gaps(below, DecisionValue.ADMIT_IOP, "Step-down from inpatient") == (standing,)
+    assert (
+        gaps(below, DecisionValue.ADMIT_IOP, "Step-down from inpatient", {"symptom_severity"}) == ()
+    )
     assert gaps(below, DecisionValue.DECLINE_BY_PERSON) == ()
 
 
@@ -407,7 +416,7 @@ def test_every_suggestion_has_a_decision_that_follows_it(verdict: Verdict) -> No
 def test_an_intake_is_decided_once_and_deferring_asks_for_more() -> None:
     waiting = IntakeState.AWAITING_DECISION
     deferred = INTAKE_MACHINE.advance(waiting, DecisionValue.DEFER_MORE_INFO.action)
-    assert deferred is IntakeState.ASSESSING
+    assert deferred is IntakeState.ASSESSMENT
     decided = INTAKE_MACHINE.advance(waiting, DecisionValue.ADMIT_IOP.action)
     assert decided is IntakeState.DECIDED
     assert INTAKE_MACHINE.actions(decided) == frozenset()
@@ -417,5 +426,28 @@ def test_an_intake_is_decided_once_and_deferring_asks_for_more() -> None:
 
 
 def test_nothing_is_decided_before_it_was_assessed() -> None:
-    for state in (IntakeState.OPEN, IntakeState.ASSESSING, IntakeState.WITHDRAWN):
+    for state in set(IntakeState) - {IntakeState.AWAITING_DECISION}:
         assert IntakeAction.DECIDE not in INTAKE_MACHINE.actions(state)
+
+
+@given(st.lists(st.sampled_from(list(IntakeAction)), max_size=30))
+def test_an_intake_goes_only_where_it_may_and_an_end_is_an_end(
+    actions: list[IntakeAction],
+) -> None:
+    state = IntakeState.REFERRED
+    for action in actions:
+        possible = possible_moves(state)
+        assert set(possible) == INTAKE_MACHINE.actions(state)
+        if action in possible:
+            state = INTAKE_MACHINE.advance(state, action)
+            assert state is possible[action]
+        else:
+            with pytest.raises(IllegalTransition):
+                INTAKE_MACHINE.advance(state, action)
+    ended = {IntakeState.DECIDED, IntakeState.DECLINED, IntakeState.WITHDRAWN}
+    assert (state in ended) == (not possible_moves(state)) == (state not in UNDER_WAY)
+
+
+@pytest.mark.parametrize("state", sorted(UNDER_WAY))
+def test_whoever_waits_may_withdraw_and_may_be_put_before_a_clinician(state: IntakeState) -> None:
+    assert {IntakeAction.WITHDRAW, IntakeAction.PRESENT} <= set(possible_moves(state))

@@ -251,7 +251,7 @@ async def _decide(journey: Journey, case: Case) -> None:
         "outcome": "admit_iop",
         "rationale": "Moderate symptoms, wants to begin, safe at home.",
     }
-    path = f"/v1/intakes/{case.intake_id}/decide"
+    path = f"/v1/intakes/{case.intake_id}/decision"
     refused = await journey.coordinator.post(path, decision, expect=HTTPStatus.FORBIDDEN)
     story.step("Dana may not decide: a licensed human does", refused.status, refused["code"])
     decided = await journey.clinician.post(path, decision, expect=HTTPStatus.OK)

@@ -71,7 +71,7 @@ async def open_intake(
         referral_id=referral.id,
         participant_id=participant.participant_id,
         program_id=program.id,
-        state=IntakeState.OPEN,
+        state=IntakeState.REFERRED,
         created_at=now,
         updated_at=now,
     )
@@ -113,7 +113,7 @@ async def decided(person: Person, intake: str, **body: object) -> dict[str, Any]
     """Answer the latest recommendation."""
     suggestion = (await person.get(f"/v1/intakes/{intake}")).json()["recommendation"]
     answer = await person.post(
-        f"/v1/intakes/{intake}/decide", json={"recommendation_id": suggestion["id"], **body}
+        f"/v1/intakes/{intake}/decision", json={"recommendation_id": suggestion["id"], **body}
     )
     assert answer.status_code == HTTPStatus.OK, answer.text
     read: dict[str, Any] = answer.json()

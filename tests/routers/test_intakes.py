@@ -14,11 +14,12 @@ from app.core.ids import new_id
 from app.domain.alerts import AlertState, Tier
 from app.domain.roles import StaffRole
 from app.models.alerts import Alert, AlertSource
-from app.models.intakes import Decision, Enrollment
+from app.models.intakes import Decision, Enrollment, LevelAuthorization
 from app.runtime import Runtime
 from tests.factories import Make, Person, problem_of
 from tests.routers.admission import (
     ADMITTING,
+    admitted,
     decided,
     open_intake,
     recommended,
@@ -157,7 +158,7 @@ async def test_a_statement_that_the_policy_does_not_know_is_pointed_at(
 
     assert refused.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
     assert [error["pointer"] for error in refused.json()["errors"]] == [pointer]
-    assert (await clinician.get(f"/v1/intakes/{intake}")).json()["state"] == "open"
+    assert (await clinician.get(f"/v1/intakes/{intake}")).json()["state"] == "referred"
 
 
 async def test_a_coordinator_asks_but_attests_nothing(make: Make) -> None:
@@ -236,6 +237,86 @@ async def test_what_no_reason_can_override_stands(make: Make) -> None:
     assert await _enrollments(make) == []
 
 
+AUTHORIZED: dict[str, Any] = {
+    "level_of_care": "outpatient",
+    "payer": "Front Range Health Plan",
+    "number": "A-204417",
+    "units": 24,
+    "unit": "sessions",
+    "starts_on": "2026-03-02",
+    "ends_on": "2026-05-29",
+    "next_review_on": "2026-03-16",
+}
+
+
+async def test_an_admission_against_the_suggestion_gives_a_reason_for_each_criterion(
+    make: Make,
+) -> None:
+    clinician, participant, intake = await open_intake(make)
+    await screened(clinician, participant, worth=0)
+    body = {**ADMISSION, "override_reason": "Back from the hospital on Friday."}
+    await recommended(clinician, intake, **ADMITTING)
+
+    silent = await _decide(clinician, intake, **body)
+    reason = {"criterion": "symptom_severity", "reason": "Under-reports; seen in the interview."}
+    unknown = await _decide(
+        clinician, intake, **body, overrides=[reason, {"criterion": "luck", "reason": "None."}]
+    )
+    read = await decided(clinician, intake, **body, overrides=[reason])
+
+    assert problem_of(silent) == "overrides-needed"
+    assert silent.json()["criteria"] == ["symptom_severity"]
+    assert unknown.json()["errors"][0]["pointer"] == "/overrides/1/criterion"
+    assert read["recommendation"]["verdict"] == "outpatient"
+    assert read["recommendation"]["suggested_level"] == "outpatient"
+    assert read["decision"]["outcome"] == "admit_iop"
+    assert read["decision"]["overrides"] == [reason]
+    assert read["enrollment_id"] is not None
+
+
+async def test_what_a_payer_authorizes_stands_beside_the_clinical_level(make: Make) -> None:
+    clinician, participant, intake = await open_intake(make)
+    await screened(clinician, participant)
+    await recommended(clinician, intake, **ADMITTING)
+    late = {**AUTHORIZED, "next_review_on": "2026-06-01"}
+
+    impossible = await _decide(clinician, intake, **ADMISSION, authorization=late)
+    read = await decided(clinician, intake, **ADMISSION, authorization=AUTHORIZED)
+
+    path = f"/v1/enrollments/{read['enrollment_id']}"
+    assert impossible.json()["errors"][0]["code"] == "outside"
+    assert (await clinician.get(path)).json()["level_of_care"] == "intensive_outpatient"
+    [authorized] = (await participant.get(f"{path}/authorizations")).json()["items"]
+    assert AUTHORIZED.items() <= authorized.items()
+    extended = {**AUTHORIZED, "number": "A-204418", "ends_on": "2026-08-29"}
+    more = await clinician.post(f"{path}/authorizations", json=extended)
+    assert more.status_code == HTTPStatus.CREATED
+    both = (await clinician.get(f"{path}/authorizations")).json()["items"]
+    assert [each["number"] for each in both] == ["A-204417", "A-204418"]
+    assert await events_of(make, read["enrollment_id"]) == [
+        "enrollment.started",
+        "enrollment.authorized",
+        "enrollment.authorized",
+    ]
+
+
+async def test_the_number_of_an_authorization_is_sealed_and_strangers_see_none(make: Make) -> None:
+    clinician, participant, intake = await open_intake(make)
+    await screened(clinician, participant)
+    await recommended(clinician, intake, **ADMITTING)
+    read = await decided(clinician, intake, **ADMISSION, authorization=AUTHORIZED)
+    path = f"/v1/enrollments/{read['enrollment_id']}/authorizations"
+    stranger = await make.staff()
+
+    async with make.transaction() as db:
+        blob = (await db.scalars(select(LevelAuthorization.number))).one()
+
+    assert AUTHORIZED["number"].encode() not in blob
+    assert (await stranger.get(path)).status_code == HTTPStatus.NOT_FOUND
+    assert (await stranger.post(path, json=AUTHORIZED)).status_code == HTTPStatus.NOT_FOUND
+    assert (await participant.post(path, json=AUTHORIZED)).status_code == HTTPStatus.FORBIDDEN
+
+
 async def test_who_declines_agrees_with_nobody(make: Make) -> None:
     clinician, _, intake = await open_intake(make)
     await recommended(clinician, intake)
@@ -244,7 +325,7 @@ async def test_who_declines_agrees_with_nobody(make: Make) -> None:
         clinician, intake, outcome="decline_by_person", rationale="Wants to wait until spring."
     )
 
-    assert read["state"] == "decided"
+    assert read["state"] == "declined"
     assert read["decision"]["agrees_with_recommendation"] is None
 
 
@@ -260,7 +341,7 @@ async def test_a_deferral_asks_for_more_and_the_intake_goes_on(make: Make) -> No
 
     read = await decided(clinician, intake, **ADMISSION)
 
-    assert deferred["state"] == "assessing"
+    assert deferred["state"] == "assessment"
     assert problem_of(too_early) == "recommendation-needed"
     assert read["state"] == "decided"
     assert (await events_of(make, intake))[1:] == [
@@ -276,7 +357,7 @@ async def test_a_decision_answers_the_latest_recommendation(make: Make) -> None:
     second = await recommended(clinician, intake)
 
     refused = await clinician.post(
-        f"/v1/intakes/{intake}/decide",
+        f"/v1/intakes/{intake}/decision",
         json={
             "recommendation_id": first["recommendation"]["id"],
             "outcome": "defer_more_info",
@@ -363,6 +444,158 @@ async def test_only_an_admission_begins(make: Make) -> None:
     assert refused.json()["errors"][0]["code"] == "not_an_admission"
 
 
+async def test_every_move_is_kept_with_its_actor_time_and_reason(make: Make) -> None:
+    coordinator = await make.staff(StaffRole.CARE_COORDINATOR, is_licensed=False)
+    _, _, intake = await open_intake(make, coordinator)
+    way = ("screen", "assess", "check_eligibility", "ask_consents", "reassess", "withdraw")
+    for action in way:
+        moved = await _move(coordinator, intake, action, f"Why: {action}.")
+        assert moved.status_code == HTTPStatus.OK, moved.text
+
+    found = (await coordinator.get(f"/v1/intakes/{intake}/transitions")).json()["items"]
+
+    assert [each["action"] for each in found] == list(way)
+    assert [each["to_state"] for each in found] == [
+        "screening",
+        "assessment",
+        "eligibility",
+        "consents",
+        "assessment",
+        "withdrawn",
+    ]
+    assert [each["from_state"] for each in found[1:]] == [each["to_state"] for each in found[:-1]]
+    assert {each["actor_id"] for each in found} == {str(coordinator.account_id)}
+    assert [each["reason"] for each in found] == [f"Why: {action}." for action in way]
+    assert await events_of(make, intake) == ["intake.moved"] * len(way)
+
+
+async def test_a_move_that_the_state_does_not_allow_is_refused_with_those_that_it_does(
+    make: Make,
+) -> None:
+    clinician, _, intake = await open_intake(make)
+
+    refused = await _move(clinician, intake, "ask_consents")
+
+    assert refused.status_code == HTTPStatus.CONFLICT
+    assert problem_of(refused) == "intake-move-refused"
+    assert refused.json()["state"] == "referred"
+    assert refused.json()["possible_states"] == [
+        "awaiting_decision",
+        "declined",
+        "screening",
+        "withdrawn",
+    ]
+    assert refused.json()["possible_actions"] == ["decline", "present", "screen", "withdraw"]
+    assert (await clinician.get(f"/v1/intakes/{intake}/transitions")).json()["items"] == []
+
+
+async def test_no_hand_makes_the_moves_of_a_recommendation_and_of_a_decision(make: Make) -> None:
+    clinician, _, intake = await open_intake(make)
+
+    answers = [await _move(clinician, intake, each) for each in ("present", "decide", "defer")]
+
+    assert {each.status_code for each in answers} == {HTTPStatus.UNPROCESSABLE_ENTITY}
+
+
+async def test_a_recommendation_and_a_decision_are_moves_with_the_rationale(make: Make) -> None:
+    clinician, _, intake = await open_intake(make)
+    await recommended(clinician, intake)
+    await decided(clinician, intake, outcome="defer_more_info", rationale="Forms are missing.")
+
+    found = (await clinician.get(f"/v1/intakes/{intake}/transitions")).json()["items"]
+
+    assert [(each["action"], each["to_state"]) for each in found] == [
+        ("present", "awaiting_decision"),
+        ("defer", "assessment"),
+    ]
+    assert found[1]["reason"] == "Forms are missing."
+
+
+async def test_only_a_licensed_clinician_declines(make: Make) -> None:
+    unlicensed = await make.staff(is_licensed=False)
+    clinician = await make.staff()
+    participant = await make.participant(team=[unlicensed, clinician])
+    _, _, intake = await open_intake(make, unlicensed, participant=participant)
+
+    refused = await _move(unlicensed, intake, "decline")
+    declined = await _move(clinician, intake, "decline")
+
+    assert refused.status_code == HTTPStatus.FORBIDDEN
+    assert declined.json()["state"] == "declined"
+
+
+async def test_who_waits_for_a_place_is_assessed_again(make: Make) -> None:
+    clinician, _, intake = await open_intake(make)
+    await recommended(clinician, intake)
+
+    waiting = await _move(clinician, intake, "waitlist", "No place before spring.")
+    again = await _move(clinician, intake, "reassess", "A place is free.")
+
+    assert waiting.json()["state"] == "waitlisted"
+    assert again.json()["state"] == "assessment"
+
+
+async def test_a_stranger_neither_moves_an_intake_nor_reads_its_moves(make: Make) -> None:
+    _, _, intake = await open_intake(make)
+    stranger = await make.staff()
+
+    moved = await _move(stranger, intake, "screen")
+    read = await stranger.get(f"/v1/intakes/{intake}/transitions")
+
+    assert moved.status_code == read.status_code == HTTPStatus.NOT_FOUND
+
+
+async def test_a_readmission_is_a_new_enrollment_of_the_same_person(make: Make) -> None:
+    clinician, participant, first = await admitted(make)
+    enrollment = (await clinician.get(f"/v1/enrollments/{first}")).json()
+    path = f"/v1/participants/{participant.participant_id}/referrals"
+    body = {"program_id": enrollment["program_id"], "source": "php_step_down", "reason": "Back."}
+    too_early = await clinician.post(path, json=body)
+    await clinician.post(f"/v1/enrollments/{first}/discharge", json={"reason": "completed"})
+
+    referral = await clinician.post(path, json=body)
+    twice = await clinician.post(path, json=body)
+    intake = referral.json()["intake_id"]
+    await recommended(clinician, intake, **ADMITTING)
+    second = (await decided(clinician, intake, **ADMISSION))["enrollment_id"]
+
+    assert problem_of(too_early) == "already-enrolled"
+    assert referral.status_code == HTTPStatus.CREATED
+    assert (problem_of(twice), twice.json()["intake_id"]) == ("intake-under-way", intake)
+    read = (await clinician.get(f"/v1/enrollments/{second}")).json()
+    assert read["participant_id"] == enrollment["participant_id"]
+    assert second != first
+    began = (await clinician.get(f"/v1/intakes/{intake}/transitions")).json()["items"][0]
+    assert (began["action"], began["to_state"], began["reason"]) == (None, "referred", "Back.")
+
+
+async def test_a_participant_refers_themselves_and_nobody_else(make: Make) -> None:
+    clinician = await make.staff()
+    participant = await make.participant(team=[clinician])
+    other = await make.participant(team=[clinician])
+    program = await make.program()
+    body = {"program_id": str(program.id), "source": "court"}
+
+    own = await participant.post(
+        f"/v1/participants/{participant.participant_id}/referrals", json=body
+    )
+    alien = await participant.post(f"/v1/participants/{other.participant_id}/referrals", json=body)
+
+    assert (own.status_code, own.json()["source"]) == (HTTPStatus.CREATED, "self")
+    assert alien.status_code == HTTPStatus.NOT_FOUND
+
+
+async def test_who_comes_to_a_part2_program_gets_its_label(make: Make) -> None:
+    clinician = await make.staff()
+    participant = await make.participant(team=[clinician])
+    program = await make.program(is_part2=True)
+    path = f"/v1/participants/{participant.participant_id}"
+
+    await clinician.post(f"{path}/referrals", json={"program_id": str(program.id)})
+
+    assert (await clinician.get(path)).json()["sensitivity"] == ["part2"]
+
+
 async def test_only_a_licensed_clinician_decides(make: Make) -> None:
     unlicensed = await make.staff(is_licensed=False)
     _, _, intake = await open_intake(make, unlicensed)
@@ -435,7 +668,13 @@ async def _decide(person: Person, intake: str, **body: object) -> Response:
     read = await person.get(f"/v1/intakes/{intake}")
     suggestion: dict[str, Any] = read.json().get("recommendation") or {"id": str(new_id())}
     return await person.post(
-        f"/v1/intakes/{intake}/decide", json={"recommendation_id": suggestion["id"], **body}
+        f"/v1/intakes/{intake}/decision", json={"recommendation_id": suggestion["id"], **body}
+    )
+
+
+async def _move(person: Person, intake: str, action: str, reason: str = "It is time.") -> Response:
+    return await person.post(
+        f"/v1/intakes/{intake}/transitions", json={"action": action, "reason": reason}
     )
 
 

@@ -254,8 +254,12 @@ _READ: Final = frozenset({"select"})
 _APPEND: Final = frozenset({"select", "insert"})
 _INSERT_ONLY: Final = dict.fromkeys(
     (
+        "admission_policy",
         "alert_step",
         "decision",
+        "instrument_version",
+        "intake_transition",
+        "level_authorization",
         "plan_signature",
         "recommendation",
         "referral",

@@ -14,6 +14,9 @@ from app.domain.recommendation.policy import (
     Severity,
     VirtualAbility,
     default_admission_policy,
+    instruments_of,
+    load_admission_policy,
+    shipped_admission_policies,
 )
 from app.domain.recommendation.verdict import Recommendation, Verdict, recommend, suggest
 
@@ -28,6 +31,9 @@ __all__ = [
     "Verdict",
     "VirtualAbility",
     "default_admission_policy",
+    "instruments_of",
+    "load_admission_policy",
     "recommend",
+    "shipped_admission_policies",
     "suggest",
 ]

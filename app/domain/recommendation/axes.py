@@ -32,7 +32,9 @@ class IntakeInputs:
 
     `has_acute_alert` is None while nobody has asked about safety.
     `functional_ratings` are a clinician's, 0 to 4 by domain; `attestations`
-    hold clinicians' statements by code.
+    hold clinicians' statements by code, and `gate_evidence` and
+    `attestation_evidence` the records of those that were not judged by the
+    checklist or by a clinician's word.
     """
 
     scores: Sequence[ScoreInput] = ()
@@ -43,6 +45,8 @@ class IntakeInputs:
     alert_evidence: tuple[str, ...] = ()
     readiness_evidence: tuple[str, ...] = ()
     rating_evidence: tuple[str, ...] = ()
+    gate_evidence: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    attestation_evidence: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,9 @@ def _severity(policy: AdmissionPolicy, inputs: IntakeInputs) -> Iterator[_Judged
         reason=rule.acute_reason,
         is_overridable=False,
         evidence=inputs.alert_evidence,
+        source=rule.acute_source,
+        is_exclusion=True,
+        refers_to=rule.acute_refers_to,
     )
     yield _Judged(acute, Severity.ABOVE_IOP)
     reached, evidence = _symptoms(rule, inputs.scores)
@@ -136,6 +143,7 @@ def _severity(policy: AdmissionPolicy, inputs: IntakeInputs) -> Iterator[_Judged
         outcome=Outcome.of(reached),
         reason=rule.reason,
         evidence=evidence,
+        source=rule.source,
     )
     yield _Judged(symptoms, Severity.BELOW_IOP)
     functional = Criterion(
@@ -144,6 +152,7 @@ def _severity(policy: AdmissionPolicy, inputs: IntakeInputs) -> Iterator[_Judged
         outcome=Outcome.of(_is_impaired(rule, inputs)),
         reason=rule.functional_reason,
         evidence=inputs.rating_evidence,
+        source=rule.functional_source,
     )
     yield _Judged(functional, Severity.BELOW_IOP)
     yield from _attested(policy, inputs, Axis.SEVERITY)
@@ -196,6 +205,7 @@ def _commitment(policy: AdmissionPolicy, inputs: IntakeInputs) -> Iterator[_Judg
             reason=rule.reason,
             is_required=rule.is_required,
             evidence=tuple(each.evidence for each in found),
+            source=rule.source,
         )
         yield _Judged(criterion, Commitment.READY_WITH_PLAN)
     yield from _attested(policy, inputs, Axis.COMMITMENT)
@@ -212,7 +222,8 @@ def _virtual_ability(policy: AdmissionPolicy, inputs: IntakeInputs) -> Iterator[
             reason=rule.reason,
             is_required=is_hard,
             is_overridable=rule.is_overridable,
-            evidence=inputs.readiness_evidence,
+            evidence=inputs.gate_evidence.get(rule.code, inputs.readiness_evidence),
+            source=rule.source,
         )
         otherwise = VirtualAbility.UNABLE if is_hard else VirtualAbility.ABLE_WITH_SUPPORT
         yield _Judged(criterion, otherwise)
@@ -230,6 +241,9 @@ def _attested(policy: AdmissionPolicy, inputs: IntakeInputs, axis: Axis) -> Iter
             outcome=Outcome.of(None if said is None else said is rule.expects),
             reason=rule.reason,
             is_overridable=rule.is_overridable,
-            evidence=inputs.rating_evidence,
+            evidence=inputs.attestation_evidence.get(rule.code, inputs.rating_evidence),
+            source=rule.source,
+            is_exclusion=not rule.expects,
+            refers_to=rule.refers_to,
         )
         yield _Judged(criterion, rule.otherwise)

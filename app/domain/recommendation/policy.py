@@ -1,14 +1,16 @@
 """The admission policy as dated data (clinical reference, sections 2.5 to 2.7)."""
 
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from functools import cache
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from app.domain.criteria import Axis
-from app.domain.instruments import GateKind, Number
+from app.domain.instruments import GateKind, Instrument, Number
 from app.domain.instruments.expressions import Operator
-from app.domain.policies import STRICT, Dated, shipped_policy
+from app.domain.policies import STRICT, Dated, InvalidPolicy, load_policy, shipped_policy
+from app.domain.roles import LevelOfCare
 
 
 @unique
@@ -64,11 +66,15 @@ class SeverityRule:
     __pydantic_config__: ClassVar = STRICT
     any_of: tuple[ScoreCriterion, ...]
     reason: str
+    source: str
     functional_domains: tuple[str, ...]
     functional_alternatives: tuple[str, ...]
     impaired_from: int
     functional_reason: str
+    functional_source: str
     acute_reason: str
+    acute_source: str
+    acute_refers_to: LevelOfCare
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,7 @@ class RulerRule:
     ready_from: int
     is_required: bool
     reason: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,7 @@ class AttestationRule:
     """A statement that a clinician makes, and what the opposite means for its axis.
 
     `expects` is the answer that admits: true for a requirement, false for an
-    exclusion.
+    exclusion. `refers_to` is the level of care that the opposite points to.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -97,6 +104,8 @@ class AttestationRule:
     otherwise: Severity | Commitment | VirtualAbility
     is_overridable: bool
     reason: str
+    source: str
+    refers_to: LevelOfCare | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +121,108 @@ class GateRule:
     kind: GateKind
     is_overridable: bool
     reason: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionPolicy(Dated):
-    """The criteria of admission as dated data."""
+    """The criteria of admission as dated data.
 
+    `level_of_care` is what an admission means. `safety` names the instruments
+    whose safety items show that somebody was asked about safety.
+    """
+
+    level_of_care: LevelOfCare
+    safety: tuple[str, ...]
     severity: SeverityRule
     rulers: tuple[RulerRule, ...]
     attestations: tuple[AttestationRule, ...]
     gates: tuple[GateRule, ...]
 
 
+RESERVED: Final = frozenset({"no_acute_alert", "symptom_severity", "functional_impairment"})
+"""The criteria that every policy has, whatever it adds."""
+
+READINESS: Final = "readiness"
+RULERS: Final = "rulers"
+SHIPPED: Final = ("admission-default", "admission-substance-use")
+"""The policies that ship: of an adult mental health program, and of one for substance use."""
+
+
 @cache
+def shipped_admission_policies() -> Mapping[str, AdmissionPolicy]:
+    """Give the admission policies that ship, by key."""
+    return {key: shipped_policy(AdmissionPolicy, key) for key in SHIPPED}
+
+
 def default_admission_policy() -> AdmissionPolicy:
-    """Give the admission policy that ships."""
-    return shipped_policy(AdmissionPolicy, "admission-default")
+    """Give the admission policy of a program that chooses no other."""
+    return shipped_admission_policies()[SHIPPED[0]]
+
+
+def instruments_of(policy: AdmissionPolicy) -> frozenset[str]:
+    """Name every instrument that the policy judges by."""
+    return frozenset(
+        {*(each.instrument for each in policy.severity.any_of), *policy.safety, READINESS, RULERS}
+    )
+
+
+def load_admission_policy(
+    raw: Mapping[str, object], known: Mapping[str, Instrument]
+) -> AdmissionPolicy:
+    """Read an admission policy whole, or refuse it with the place of its first mistake.
+
+    `known` are the instruments that may be used, by key. Raises InvalidPolicy:
+    a policy that judges by what nobody can answer would never admit anyone, and
+    a misspelled exclusion would exclude nobody.
+    """
+    policy = load_policy(AdmissionPolicy, raw)
+    for place, reason in _faults(policy, known):
+        raise InvalidPolicy(place, reason)
+    return policy
+
+
+def _faults(policy: AdmissionPolicy, known: Mapping[str, Instrument]) -> Iterator[tuple[str, str]]:
+    for number, threshold in enumerate(policy.severity.any_of):
+        place = f"severity.any_of.{number}"
+        instrument = known.get(threshold.instrument)
+        if instrument is None:
+            yield f"{place}.instrument", "unknown_instrument"
+        elif threshold.score not in {score.id for score in instrument.scores}:
+            yield f"{place}.score", "unknown_score"
+    for number, key in enumerate(policy.safety):
+        if key not in known:
+            yield f"safety.{number}", "unknown_instrument"
+        elif not any(item.safety for item in known[key].items):
+            yield f"safety.{number}", "no_safety_item"
+    yield from _unknown(
+        "rulers", "score", policy.rulers, {score.id for score in known[RULERS].scores}
+    )
+    gates = {item.gate.code for item in known[READINESS].items if item.gate is not None}
+    yield from _unknown("gates", "code", policy.gates, gates)
+    yield from _repeated(policy)
+    if not policy.severity.any_of:
+        yield "severity.any_of", "empty"
+    if not policy.safety:
+        yield "safety", "empty"
+
+
+def _unknown(
+    field: str, name: str, rules: Sequence[RulerRule | GateRule], known: Container[str]
+) -> Iterator[tuple[str, str]]:
+    for number, rule in enumerate(rules):
+        if getattr(rule, name) not in known:
+            yield f"{field}.{number}.{name}", f"unknown_{name}"
+
+
+def _repeated(policy: AdmissionPolicy) -> Iterator[tuple[str, str]]:
+    seen = set(RESERVED)
+    for field, codes in (
+        ("rulers", [rule.score for rule in policy.rulers]),
+        ("attestations", [rule.code for rule in policy.attestations]),
+        ("gates", [rule.code for rule in policy.gates]),
+    ):
+        for number, code in enumerate(codes):
+            if code in seen:
+                yield f"{field}.{number}", "repeated"
+            seen.add(code)

@@ -4,6 +4,7 @@ Both are kept side by side, so that agreement can be looked into. An admission b
 enrollment in the same transaction: nobody is admitted without a place, or placed unadmitted.
 """
 
+from collections.abc import Iterable
 from typing import Final
 from uuid import UUID
 
@@ -18,8 +19,9 @@ from app.core.problems import Conflict, FieldError, Invalid, constraint_problem
 from app.domain import recommendation as rules
 from app.domain.criteria import Criterion
 from app.domain.intake import (
-    INTAKE_MACHINE,
+    UNDER_WAY,
     DecisionValue,
+    Grounds,
     IntakeAction,
     IntakeState,
     agrees,
@@ -27,17 +29,21 @@ from app.domain.intake import (
 )
 from app.models.audit import AuditAction
 from app.models.intakes import Decision, Intake, Recommendation
-from app.schemas.intakes import DecisionCreate, IntakeRead
+from app.schemas.intakes import DecisionCreate, IntakeRead, Override
 from app.security import audit, seals
 from app.security.permissions import Permission
 from app.security.principal import Principal
+from app.services import intake_transitions, level_authorizations
 from app.services.enrollments import enroll
 from app.services.intakes.reading import DECISION, TABLE, columns, composed, lock_intake
 from app.services.intakes.recommending import IntakeClosed
 
 _AXES: Final = TypeAdapter(rules.Axes)
+_OVERRIDES: Final = TypeAdapter(list[Override])
 _CRITERIA: Final = TypeAdapter(tuple[Criterion, ...])
 _NOT_OVERRIDABLE: Final = "not_overridable:"
+_OVERRIDE_MISSING: Final = "override_missing:"
+_NO_ENROLLMENT: Final = "Only an admission opens an enrollment that a payer authorizes."
 
 
 class RecommendationNeeded(Conflict):
@@ -58,6 +64,12 @@ class CriterionNotOverridable(Conflict):
     slug, title = "criterion-not-overridable", "A criterion stands that no reason can override"
 
 
+class OverridesNeeded(Conflict):
+    """An admission against the suggestion gives a reason for each of these `criteria`."""
+
+    slug, title = "overrides-needed", "A reason is needed for each criterion that is overridden"
+
+
 constraint_problem("decision_recommendation_idx", RecommendationSuperseded)
 
 
@@ -67,8 +79,8 @@ async def decide(
     """Answer the latest recommendation; an admission begins the enrollment.
 
     A deferral asks for more, and the intake goes on. Raises NotFound, IntakeClosed,
-    RecommendationNeeded, RecommendationSuperseded, CriterionNotOverridable, AlreadyEnrolled, or
-    Invalid.
+    RecommendationNeeded, RecommendationSuperseded, CriterionNotOverridable, OverridesNeeded,
+    AlreadyEnrolled, or Invalid.
     """
     intake = await lock_intake(db, principal, intake_id)
     answered = await _awaiting(db, intake)
@@ -76,18 +88,19 @@ async def decide(
         raise RecommendationSuperseded(recommendation_id=answered.id)
     _check(principal, _suggestion(answered), request)
 
-    intake.state = INTAKE_MACHINE.advance(intake.state, request.outcome.action)
-    intake.updated_at = clock.now()
+    await intake_transitions.move(db, principal, intake, request.outcome.action, request.rationale)
     decision = await _decision(db, principal, intake, answered, request)
     await _record(db, intake, request.outcome)
     if request.outcome is DecisionValue.ADMIT_IOP:
-        await enroll(db, intake, decision, request.starts_on)
+        enrollment = await enroll(db, intake, decision, request.starts_on)
+        if request.authorization is not None:
+            await level_authorizations.record(db, principal, enrollment, request.authorization)
     return await composed(db, columns(intake))
 
 
 async def _awaiting(db: AsyncSession, intake: Intake) -> Recommendation:
     """The recommendation that awaits its answer."""
-    if intake.state in {IntakeState.DECIDED, IntakeState.WITHDRAWN}:
+    if intake.state not in UNDER_WAY:
         raise IntakeClosed(state=intake.state.value)
     if intake.state is not IntakeState.AWAITING_DECISION:
         raise RecommendationNeeded(state=intake.state.value)
@@ -107,6 +120,7 @@ def _suggestion(row: Recommendation) -> rules.Recommendation:
         criteria=_CRITERIA.validate_python(row.criteria),
         policy_key=row.policy,
         policy_version=row.policy_version,
+        suggested_level=row.suggested_level,
     )
 
 
@@ -114,24 +128,48 @@ def _check(principal: Principal, suggestion: rules.Recommendation, request: Deci
     gaps = decision_gaps(
         suggestion,
         request.outcome,
+        Grounds(
+            request.rationale,
+            request.override_reason,
+            {each.criterion for each in request.overrides},
+        ),
         is_licensed_clinician=principal.is_licensed,
-        rationale=request.rationale,
-        override_reason=request.override_reason,
     )
     errors = [
         FieldError(f"/{gap.removesuffix('_missing')}", "missing", "This is required.")
         for gap in gaps
-        if gap.endswith("_missing")
+        if gap in {"rationale_missing", "override_reason_missing"}
     ]
     if request.starts_on is not None and request.outcome is not DecisionValue.ADMIT_IOP:
         errors.append(FieldError("/starts_on", "not_an_admission", "Only an admission begins."))
+    if request.authorization is not None and request.outcome is not DecisionValue.ADMIT_IOP:
+        errors.append(FieldError("/authorization", "not_an_admission", _NO_ENROLLMENT))
+    errors += _unknown_overrides(suggestion, request)
     if errors:
         raise Invalid(errors=errors)
-    standing = [
-        gap.removeprefix(_NOT_OVERRIDABLE) for gap in gaps if gap.startswith(_NOT_OVERRIDABLE)
-    ]
-    if standing:
+    if standing := _named(gaps, _NOT_OVERRIDABLE):
         raise CriterionNotOverridable(criteria=standing)
+    if silent := _named(gaps, _OVERRIDE_MISSING):
+        raise OverridesNeeded(criteria=silent)
+
+
+def _named(gaps: Iterable[str], kind: str) -> list[str]:
+    return [gap.removeprefix(kind) for gap in gaps if gap.startswith(kind)]
+
+
+def _unknown_overrides(
+    suggestion: rules.Recommendation, request: DecisionCreate
+) -> Iterable[FieldError]:
+    """An override is of a criterion that the recommendation judged, once."""
+    known = {criterion.code for criterion in suggestion.criteria}
+    seen: set[str] = set()
+    for place, each in enumerate(request.overrides):
+        pointer = f"/overrides/{place}/criterion"
+        if each.criterion not in known:
+            yield FieldError(pointer, "unknown", "The recommendation has no such criterion.")
+        elif each.criterion in seen:
+            yield FieldError(pointer, "repeated", "It was overridden already.")
+        seen.add(each.criterion)
 
 
 async def _decision(
@@ -157,6 +195,9 @@ async def _decision(
             decision_id,
             rationale=request.rationale,
             override_reason=request.override_reason,
+            overrides=_OVERRIDES.dump_json(request.overrides).decode()
+            if request.overrides
+            else None,
         ),
     )
     db.add(decision)

@@ -1,5 +1,6 @@
 """Intakes, read: with what was last suggested and last decided, side by side."""
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
@@ -36,6 +37,7 @@ _RECOMMENDATION: Final = Query(
         Recommendation.policy,
         Recommendation.policy_version,
         Recommendation.verdict,
+        Recommendation.suggested_level,
         Recommendation.axes,
         Recommendation.criteria,
         Recommendation.made_by,
@@ -53,6 +55,7 @@ _DECISION: Final = Query(
         Decision.agrees_with_recommendation,
         Decision.rationale,
         Decision.override_reason,
+        Decision.overrides,
         Decision.decided_by,
         Decision.decided_at,
         Enrollment.id.label("enrollment_id"),
@@ -149,6 +152,8 @@ async def composed(handle: Handle, row: Mapping[str, Any]) -> IntakeRead:
 
 
 async def _decision_read(lane: Lane, row: asyncpg.Record) -> DecisionRead:
-    keys = await seals.keys_for(lane, (row["rationale"], row["override_reason"]))
-    texts = seals.opened(keys, DECISION, row, "rationale", "override_reason")
-    return DecisionRead.model_validate({**row, **texts})
+    sealed = ("rationale", "override_reason", "overrides")
+    keys = await seals.keys_for(lane, (row[column] for column in sealed))
+    texts = seals.opened(keys, DECISION, row, *sealed)
+    overrides = json.loads(texts["overrides"] or "[]")
+    return DecisionRead.model_validate({**row, **texts, "overrides": overrides})

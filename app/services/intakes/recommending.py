@@ -11,27 +11,27 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import events
-from app.core import clock
 from app.core.ids import new_id
 from app.core.problems import Conflict, FieldError, Forbidden, Invalid
 from app.domain import recommendation as rules
-from app.domain.intake import INTAKE_MACHINE, IntakeAction, IntakeState
+from app.domain.intake import UNDER_WAY, IntakeAction
 from app.domain.recommendation import AdmissionPolicy, default_admission_policy
-from app.domain.roles import StaffRole
 from app.models.audit import AuditAction
 from app.models.intakes import Intake, Recommendation
 from app.schemas.intakes import IntakeRead, RecommendationCreate
 from app.security import audit
 from app.security.permissions import Permission
 from app.security.principal import Principal
+from app.services import intake_transitions
 from app.services.intakes.evidence import Statements, collect
+from app.services.intakes.moving import MAY_ATTEST
 from app.services.intakes.reading import TABLE, columns, composed, lock_intake
 
-_MAY_ATTEST: Final = frozenset({StaffRole.CLINICIAN, StaffRole.PRESCRIBER, StaffRole.SUPERVISOR})
+_PRESENTED: Final = "A recommendation was put before a clinician."
 
 
 class IntakeClosed(Conflict):
-    """The intake was decided or withdrawn; `state` says which."""
+    """The intake has ended; `state` says how."""
 
     slug, title = "intake-closed", "The intake is closed"
 
@@ -46,8 +46,8 @@ async def recommend(
     """
     intake = await lock_intake(db, principal, intake_id)
     policy = default_admission_policy()
-    _await_decision(intake)
     _check(principal, policy, request)
+    await _await_decision(db, principal, intake)
     row = Recommendation(
         id=new_id(),
         intake_id=intake.id,
@@ -82,14 +82,10 @@ async def recommend(
     return await composed(db, columns(intake))
 
 
-def _await_decision(intake: Intake) -> None:
-    if intake.state in {IntakeState.DECIDED, IntakeState.WITHDRAWN}:
+async def _await_decision(db: AsyncSession, principal: Principal, intake: Intake) -> None:
+    if intake.state not in UNDER_WAY:
         raise IntakeClosed(state=intake.state.value)
-    if intake.state is IntakeState.OPEN:
-        intake.state = INTAKE_MACHINE.advance(intake.state, IntakeAction.BEGIN)
-    if intake.state is IntakeState.ASSESSING:
-        intake.state = INTAKE_MACHINE.advance(intake.state, IntakeAction.SUBMIT)
-    intake.updated_at = clock.now()
+    await intake_transitions.move(db, principal, intake, IntakeAction.PRESENT, _PRESENTED)
 
 
 def _check(principal: Principal, policy: AdmissionPolicy, request: RecommendationCreate) -> None:
@@ -102,7 +98,7 @@ def _check(principal: Principal, policy: AdmissionPolicy, request: Recommendatio
     ]
     if errors:
         raise Invalid(errors=errors)
-    if (attested or rated) and not principal.roles & _MAY_ATTEST:
+    if (attested or rated) and not principal.roles & MAY_ATTEST:
         raise Forbidden("Statements beyond the forms are made by a clinician.")
 
 
@@ -120,5 +116,6 @@ def _keep(row: Recommendation, suggestion: rules.Recommendation) -> None:
     row.policy = suggestion.policy_key
     row.policy_version = suggestion.policy_version
     row.verdict = suggestion.verdict
+    row.suggested_level = suggestion.suggested_level
     row.axes = asdict(suggestion.axes)
     row.criteria = [asdict(criterion) for criterion in suggestion.criteria]
