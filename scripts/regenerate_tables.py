@@ -18,6 +18,7 @@ GUARDS = TABLES.with_name("0003_guards.py")
 
 def main() -> None:
     """Create an empty database at revision 0001, and let Alembic say what is missing."""
+    before = TABLES.read_text()
     for path in TABLES.parent.glob("0002*.py"):
         path.unlink()
     hidden = GUARDS.rename(GUARDS.with_suffix(".hidden"))
@@ -26,6 +27,9 @@ def main() -> None:
             config = configuration(server.url(role="stepwell_migrate"))
             command.upgrade(config, "0001")
             command.revision(config, "tables", autogenerate=True, rev_id="0002")
+    except BaseException:
+        TABLES.write_text(before)
+        raise
     finally:
         hidden.rename(GUARDS)
     text = TABLES.read_text()

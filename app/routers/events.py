@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Query
 
+from app.core.problems.documentation import problems
 from app.routers.route import router
 from app.schemas.events import EventFeed
 from app.schemas.types import Limit, QueryPosition
@@ -17,7 +18,7 @@ routes = router("/v1/events", "events")
 EventReader = Annotated[Principal, Depends(RequiresInLane(Permission.EVENT_READ))]
 
 
-@routes.get("")
+@routes.get("", responses=problems(events_feed.PositionUnknown))
 async def list_events(
     lane: ReadLane,
     _: EventReader,

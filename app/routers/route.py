@@ -112,7 +112,7 @@ def expected_version(if_match: str | None) -> int:
         raise PreconditionRequired
     digits = if_match.strip().removeprefix('"').removesuffix('"')
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
-        raise PreconditionFailed
+        raise PreconditionFailed("If-Match names one ETag, exactly as the answer had it.")
     return int(digits)
 
 

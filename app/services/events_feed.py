@@ -7,10 +7,11 @@ an event is about is asked of the API, where the access is decided and recorded.
 
 from typing import Final
 
-from sqlalchemy import BigInteger, bindparam, select
+from sqlalchemy import BigInteger, bindparam, func, select
 
 from app.core.database import Lane, Query, paged
-from app.models.events import Event
+from app.core.problems import BadRequest
+from app.models.events import Event, EventHead
 from app.schemas.events import EventFeed, EventRead
 
 _AFTER: Final = Query(
@@ -31,9 +32,23 @@ _AFTER: Final = Query(
 )
 
 
+_LAST: Final = Query(select(func.coalesce(func.max(EventHead.position), 0)))
+
+
+class PositionUnknown(BadRequest):
+    """No event has that position yet. It is another server's, or from before a restore."""
+
+    slug, title = "position-unknown", "No event has this position yet"
+
+
 async def read_events(lane: Lane, *, after: int, limit: int) -> EventFeed:
-    """What has happened after a position, oldest first."""
+    """What has happened after a position, oldest first.
+
+    Raises PositionUnknown: whoever reads on from there would miss all that comes before it.
+    """
     rows = await lane.all(_AFTER, after=after, limit=limit + 1)
+    if not rows and after > await lane.value(_LAST):
+        raise PositionUnknown
     items = [EventRead.model_validate(dict(row)) for row in rows[:limit]]
     return EventFeed(
         items=items,

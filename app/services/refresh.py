@@ -87,21 +87,21 @@ async def _refresh(
     sign_in = await _locked_sign_in(db, digest)
     if sign_in is None or sign_in.client_id != client.id:
         return None
-    if part is not None and not ScopeSet.parse(sign_in.scope) & part:
-        raise OAuthError(OAuthCode.INVALID_SCOPE, "The scope is no part of what was granted.")
     token, successor = await _links(db, digest)
     now = clock.wall()
     if judge(token, successor, now) is Use.REUSE:
         await _end_stolen(db, sign_in)
         return None
+    holder = await sign_ins.get_holder(db, sign_in.account_id)
+    if holder is None:
+        return None
+    if part is not None and not sign_ins.granted_scope(holder, sign_in, client) & part:
+        raise OAuthError(OAuthCode.INVALID_SCOPE, "The scope is no part of what was granted.")
     if successor is None:
         token.rotated_at = now
     else:
         # (b) What was lost is worth nothing any more, should somebody find it.
         successor.revoked_at = now
-    holder = await sign_ins.get_holder(db, sign_in.account_id)
-    if holder is None:
-        return None
     sign_in.last_seen_at = now
     return await sign_ins.issue_tokens(
         db, visitor.runtime, holder, sign_in, client, previous_id=token.id, part=part

@@ -139,6 +139,15 @@ async def open_sign_in(  # noqa: PLR0913 (what a sign-in is made from)
     return sign_in
 
 
+def granted_scope(holder: Holder, sign_in: SignIn, client: Client) -> ScopeSet:
+    """What an application may do in a sign-in now: what it asked for, may have, and they may do."""
+    return (
+        ScopeSet.parse(sign_in.scope)
+        & ScopeSet.parse(client.scope)
+        & ceiling(holder.account.kind, holder.roles)
+    )
+
+
 async def issue_tokens(  # noqa: PLR0913 (what a pair of tokens is made from)
     db: AsyncSession,
     runtime: Runtime,
@@ -151,11 +160,7 @@ async def issue_tokens(  # noqa: PLR0913 (what a pair of tokens is made from)
 ) -> TokenRead:
     """Give a pair of tokens for a sign-in; `part` narrows what this access token may do."""
     now = clock.wall()
-    granted = (
-        ScopeSet.parse(sign_in.scope)
-        & ScopeSet.parse(client.scope)
-        & ceiling(holder.account.kind, holder.roles)
-    )
+    granted = granted_scope(holder, sign_in, client)
     scope = granted if part is None else granted & part
     lifetime = runtime.settings.access_token_lifetime
     access_token = runtime.issuer.issue(

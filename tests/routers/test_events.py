@@ -166,6 +166,21 @@ async def test_another_organization_has_a_feed_of_its_own(
     await other.close()
 
 
+async def test_nobody_reads_on_from_where_nothing_is_yet(
+    make: Make, place: Workplace, administrator: Person
+) -> None:
+    """A position of another server would skip everything up to it, without a word."""
+    await happen(make)
+    await sequencer.sequence(place)
+
+    at_the_head = await administrator.get("/v1/events", params={"after": 1})
+    beyond = await administrator.get("/v1/events", params={"after": 2})
+
+    assert at_the_head.json() == {"items": [], "next_after": 1, "has_more": False}
+    assert beyond.status_code == HTTPStatus.BAD_REQUEST
+    assert beyond.json()["type"].endswith("/position-unknown")
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("after", "-1"), ("after", str(2**63)), ("limit", "0"), ("limit", "101")]
 )

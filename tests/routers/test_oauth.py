@@ -591,6 +591,21 @@ async def test_auth_31_a_token_gets_no_more_than_was_asked(
     assert problem_of(response) == "insufficient-scope"
 
 
+async def test_auth_31_a_refresh_for_what_the_role_does_not_give_is_refused(
+    make: Make, phone: Device
+) -> None:
+    """What was asked at the beginning is not what was granted."""
+    peer = await make.staff(StaffRole.PEER_SPECIALIST)
+    await give_password(make, peer)
+    tokens = await phone.sign_in(email_of(peer), scope="user/*.cruds")
+
+    refused = await phone.refresh(tokens.refresh, scope="user/Patient.r")
+    narrowed = await phone.refresh(tokens.refresh, scope="user/Communication.r")
+
+    assert oauth_error(refused) == "invalid_scope"
+    assert narrowed.json()["scope"] == "user/Communication.r"
+
+
 @pytest.mark.parametrize("scope", ["user/Patient.sr", "everything", "patient/Pat ient.r", ""])
 async def test_auth_31_a_scope_out_of_the_grammar_is_refused(phone: Device, scope: str) -> None:
     assert oauth_error(await phone.begin("a@example.org", scope=scope)) == "invalid_scope"

@@ -180,7 +180,7 @@ class BodyRules:
         if not is_json and not head.content_type.lower().startswith(FORM.encode()):
             limit = self._config.max_upload
         if head.content_length and _announced(head.content_length) > limit:
-            raise ContentTooLarge
+            raise _too_large(limit)
         body = await _read(receive, limit)
         if body and not head.has_body:
             is_json = self._is_json(scope, head, routes)
@@ -191,21 +191,21 @@ class BodyRules:
     def _is_json(self, scope: Scope, head: Head, routes: RouteIndex) -> bool:
         """Tell JSON from what the route reads instead; raise UnsupportedMediaType for the rest."""
         if head.content_encoding not in {b"", b"identity"}:
-            raise UnsupportedMediaType
+            raise UnsupportedMediaType("A body is read as it is, without a Content-Encoding.")
         others = routes.media_types(scope["path"], scope["method"])
         if not others and head.content_type in self._json_types:
             return True
         essence, parameters = _parse(head.content_type)
         if parameters.get(b"charset", b"utf-8") not in _UTF_8:
-            raise UnsupportedMediaType
+            raise UnsupportedMediaType("Text is read as UTF-8.")
         if others:
             if essence.decode("latin-1") not in others:
-                raise UnsupportedMediaType
+                raise UnsupportedMediaType(f"This resource reads {', '.join(sorted(others))}.")
             return False
         if not _JSON.fullmatch(essence):
             # What is not there is 404 or 405, whatever was sent to it.
             if routes.exists(scope["path"]):
-                raise UnsupportedMediaType
+                raise UnsupportedMediaType("This resource reads application/json.")
             return False
         if len(self._json_types) < _SEEN_AT_MOST:
             self._json_types.add(head.content_type)
@@ -237,8 +237,12 @@ async def _read(receive: Receive, limit: int) -> bytes:
         chunks.append(chunk)
         size += len(chunk)
     if size > limit:
-        raise ContentTooLarge
+        raise _too_large(limit)
     return b"".join(chunks)
+
+
+def _too_large(limit: int) -> ContentTooLarge:
+    return ContentTooLarge(f"This resource reads {limit:,} bytes at most.")
 
 
 def _chunk(message: Message) -> bytes:
