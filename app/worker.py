@@ -18,7 +18,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from app import vitals
 from app.core import logging
-from app.jobs import alert_clocks, cleanup, horizon, notifications, sequencer
+from app.jobs import alert_clocks, cleanup, horizon, measurement, notifications, sequencer
 from app.jobs.probes import Probes
 from app.jobs.supervision import GivenUp, Loop, Supervisor
 from app.jobs.workplace import Workplace
@@ -37,6 +37,7 @@ _ALERT_CLOCKS_EVERY: Final = 2.0
 _HORIZON_EVERY: Final = 5.0
 _NOTIFICATIONS_EVERY: Final = 2.0
 _CLEANUP_EVERY: Final = 300.0
+_MEASUREMENT_EVERY: Final = 60.0
 _PARENT_EVERY: Final = 1.0
 
 
@@ -100,6 +101,7 @@ def _loops(
         deliveries,
         Loop("alert_clocks", lambda: place.in_each(alert_clocks.run), _ALERT_CLOCKS_EVERY),
         Loop("horizon", lambda: horizon.run(place), _HORIZON_EVERY),
+        Loop("measurement", lambda: measurement.run(place), _MEASUREMENT_EVERY, is_critical=False),
         Loop("cleanup", lambda: cleanup.clean(place), _CLEANUP_EVERY, is_critical=False),
         Loop(
             "listener",

@@ -47,6 +47,9 @@ _EVERY: Final = {
 _AGAIN_AFTER: Final = {Occasion.DISCHARGE: (timedelta(days=30), timedelta(days=90))}
 """What is asked once more, so long after its day: the discharge set (1.17)."""
 
+FOLLOWED_UP_FOR: Final = max(_AGAIN_AFTER[Occasion.DISCHARGE]) + timedelta(days=LONGEST_WINDOW_DAYS)
+"""For how long after their last day somebody may still be asked something."""
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:

@@ -20,6 +20,7 @@ from app.services.assessments.correcting import (
     correct,
 )
 from app.services.assessments.reading import list_assessments, read_assessment
+from app.services.assessments.scheduling import expire_due, give_due
 from app.services.assessments.submitting import submit
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "assign",
     "assign_battery",
     "correct",
+    "expire_due",
+    "give_due",
     "list_assessments",
     "read_assessment",
     "save_answers",

@@ -120,7 +120,10 @@ def _page(reach: Reach, *, of_one: bool, is_due: bool) -> Query:
         statement = statement.where(Assessment.participant_id == bindparam("participant_id"))
     if is_due:
         statement = statement.where(
-            Assessment.state.in_([AssessmentState.ASSIGNED, AssessmentState.IN_PROGRESS]),
+            or_(
+                Assessment.state == AssessmentState.ASSIGNED,
+                Assessment.state == AssessmentState.IN_PROGRESS,
+            ),
             or_(Assessment.opens_at.is_(None), Assessment.opens_at <= _NOW),
             or_(Assessment.expires_at.is_(None), Assessment.expires_at > _NOW),
         )
