@@ -15,11 +15,13 @@ from app.security.acquaintances import Acquaintances
 from app.security.rate_limits import Quota, RateLimits
 from app.security.vault import Vault
 from app.settings import Settings
+from tests.contract.flight import Flight, fly
 from tests.contract.matrix import Matrix, ask_everything
 from tests.contract.operations import Operation, operations_of
 from tests.contract.people import World
 from tests.contract.rehearsal import Rehearsal
 from tests.contract.world import build
+from tests.working import workplace
 
 _PLENTY: Final = Quota("plenty", 1_000_000)
 
@@ -62,6 +64,25 @@ async def rehearsal(
 async def matrix(world: World, rehearsal: FastAPI, operations: tuple[Operation, ...]) -> Matrix:
     """Every question about who may do what, with its answer."""
     return await ask_everything(rehearsal, world, operations)
+
+
+@pytest.fixture(scope="session")
+async def flight(  # noqa: PLR0913, PLR0917 (everything there is)
+    app: FastAPI,
+    runtime: Runtime,
+    server: EmbeddedServer,
+    settings: Settings,
+    matrix: Matrix,
+    operations: tuple[Operation, ...],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Flight]:
+    """Everything asked for good, once, in a world of its own."""
+    world = await build(app, runtime)
+    async with workplace(server, settings) as place:
+        directory = tmp_path_factory.mktemp("mail")
+        yield await fly(app, world, matrix, operations, server, place, directory)
+    for clinic in (world.clinic, world.elsewhere):
+        await clinic.make.close()
 
 
 @pytest.fixture

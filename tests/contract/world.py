@@ -65,7 +65,7 @@ async def _clinic(app: FastAPI, runtime: Runtime, name: str) -> Clinic:
     for actor in staff:
         actor.circle = clinic.own if actor.ties else None
     clinic.actors.extend([*staff, *map(_participant, clinic.circles)])
-    clinic.versions = await _versions(make)
+    clinic.versions = await versions_of(make)
     return clinic
 
 
@@ -141,7 +141,7 @@ async def _left(clinic: Clinic, name: str, left: Reach, *team: Person) -> Circle
     return circle
 
 
-async def _versions(make: Make) -> dict[str, int]:
+async def versions_of(make: Make) -> dict[str, int]:
     """The version of every row that has one: what a change must name."""
     versions: dict[str, int] = {}
     async with make.transaction() as db:
