@@ -40,6 +40,7 @@ TAGS: Final[Mapping[str, str]] = {
     "alerts": "Safety concerns with a clock, and what was done about them.",
     "assessments": "Instruments given to a participant: assigned, answered, submitted, scored.",
     "clock": "The organization's time, which a development organization may move.",
+    "connectivity": "What a participant's connection carries, measured by the server.",
     "enrollments": "Episodes of a participant in a program.",
     "events": "Everything that happened, in order and without gaps.",
     "groups": "Standing groups, their members and who leads them.",

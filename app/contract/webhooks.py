@@ -31,6 +31,7 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "booking": ("created", "canceled"),
     "care_team": ("joined", "left"),
     "clock": ("moved",),
+    "connectivity_test": ("finished",),
     "endpoint": ("verification", "tested"),
     "enrollment": ("started", "authorized", "ended"),
     "group": (
@@ -41,7 +42,7 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
         "facilitator_left",
     ),
     "instrument": ("loaded", "adapted", "switched_on", "switched_off"),
-    "intake": ("moved", "recommended", "decided", "deferred"),
+    "intake": ("moved", "updated", "recommended", "decided", "deferred"),
     "organization": ("created",),
     "participant": ("invited", "updated"),
     "plan": (
@@ -53,7 +54,7 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
         "superseded",
         "revoked",
     ),
-    "program": ("opened", "updated"),
+    "program": ("opened", "updated", "policy_loaded"),
     "referral": ("created",),
     "room": ("member_removed",),
     "series": ("created", "ended"),
@@ -70,6 +71,7 @@ _ABOUT_A_PARTICIPANT: Final = frozenset(
         "attendance",
         "booking",
         "care_team",
+        "connectivity_test",
         "enrollment",
         "intake",
         "participant",

@@ -36,6 +36,7 @@ SUBJECTS: Final[Mapping[str, Permission]] = MappingProxyType(
         "attendance": Permission.ATTENDANCE_READ,
         "booking": Permission.SESSION_READ,
         "care_team": Permission.CARE_TEAM_READ,
+        "connectivity_test": Permission.CONNECTIVITY_READ,
         "enrollment": Permission.ENROLLMENT_READ,
         "group": Permission.GROUP_ROSTER,
         "intake": Permission.INTAKE_READ,

@@ -5,13 +5,23 @@ from uuid import UUID
 
 from fastapi import Depends, Query, Response
 
-from app.core.problems import Forbidden, Invalid, InvalidCursor, NotFound, problems
+from app.core.problems import (
+    Forbidden,
+    Invalid,
+    InvalidCursor,
+    NotFound,
+    PreconditionFailed,
+    PreconditionRequired,
+    problems,
+)
 from app.routers.pages import PageQuery, page_of
-from app.routers.route import router, tagged
+from app.routers.route import IfMatch, expected_version, router, tagged
+from app.schemas.intake_facts import IntakeFacts, IntakeFactsRead
 from app.schemas.intakes import (
     DecisionCreate,
     IntakePage,
     IntakeRead,
+    PresentRecommendationRead,
     RecommendationCreate,
     TransitionCreate,
     TransitionPage,
@@ -53,6 +63,46 @@ async def read_intake(
 ) -> IntakeRead:
     """Read one intake, with what was last suggested and last decided."""
     return tagged(response, await intakes.read_intake(lane, principal, intake_id))
+
+
+@routes.get("/{intake_id}/recommendation", responses=problems(NotFound))
+async def read_recommendation(
+    intake_id: UUID, db: Database, principal: IntakeHistorian
+) -> PresentRecommendationRead:
+    """Ask what the policy says now, at any stage, with every reason and all that is missing."""
+    return await intakes.present_recommendation(db, principal, intake_id)
+
+
+@routes.get("/{intake_id}/facts", responses=problems(NotFound))
+async def read_intake_facts(
+    intake_id: UUID, response: Response, db: Database, principal: IntakeHistorian
+) -> IntakeFactsRead:
+    """Read what an intake has collected beyond the forms."""
+    return tagged(response, await intakes.read_facts(db, principal, intake_id))
+
+
+@routes.put(
+    "/{intake_id}/facts",
+    responses=problems(
+        NotFound,
+        Forbidden,
+        Invalid,
+        PreconditionRequired,
+        PreconditionFailed,
+        intakes.IntakeClosed,
+    ),
+)
+async def put_intake_facts(
+    intake_id: UUID,
+    body: IntakeFacts,
+    response: Response,
+    db: Database,
+    principal: IntakeAdvisor,
+    if_match: IfMatch = None,
+) -> IntakeFactsRead:
+    """Replace what an intake has collected; statements and ratings are a clinician's."""
+    version = expected_version(if_match)
+    return tagged(response, await intakes.put_facts(db, principal, intake_id, body, version))
 
 
 @routes.get("/{intake_id}/transitions", responses=problems(NotFound))

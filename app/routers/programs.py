@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import Depends, Response
 
 from app.core.problems import (
+    Invalid,
     InvalidCursor,
     NotFound,
     PreconditionFailed,
@@ -16,6 +17,9 @@ from app.core.problems import (
 from app.routers.pages import PageQuery, page_of
 from app.routers.route import IfMatch, expected_version, router, tagged
 from app.schemas.programs import (
+    AdmissionPolicyCreate,
+    AdmissionPolicyPage,
+    AdmissionPolicyRead,
     ProgramCreate,
     ProgramPage,
     ProgramRead,
@@ -27,7 +31,7 @@ from app.schemas.programs import (
 from app.security.guards import Database, Requires
 from app.security.permissions import Permission
 from app.security.principal import Principal
-from app.services import programs
+from app.services import admission_policies, programs
 
 routes = router("/v1/programs", "programs")
 
@@ -94,3 +98,24 @@ async def list_tracks(program_id: UUID, db: Database, _: ProgramReader) -> Track
     """List a program's variants."""
     found = await programs.list_tracks(db, program_id)
     return TrackPage(items=[TrackRead.model_validate(t) for t in found], next_cursor=None)
+
+
+@routes.get("/{program_id}/admission-policies", responses=problems(NotFound))
+async def list_admission_policies(
+    program_id: UUID, db: Database, _: ProgramReader
+) -> AdmissionPolicyPage:
+    """List a program's own admission policies; without one in force it admits by what ships."""
+    found = await admission_policies.list_admission_policies(db, program_id)
+    return AdmissionPolicyPage(items=list(found), next_cursor=None)
+
+
+@routes.post(
+    "/{program_id}/admission-policies",
+    status_code=HTTPStatus.CREATED,
+    responses=problems(NotFound, Invalid, admission_policies.AdmissionPolicyVersionTaken),
+)
+async def load_admission_policy(
+    program_id: UUID, body: AdmissionPolicyCreate, db: Database, principal: ProgramManager
+) -> AdmissionPolicyRead:
+    """Give a program an admission policy from a day on; one with a mistake is refused whole."""
+    return await admission_policies.load_admission_policy_of(db, principal, program_id, body)

@@ -1,5 +1,6 @@
 """Intakes as they cross the wire: what the policy suggests and why, and what a human decides."""
 
+from datetime import date
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
@@ -9,10 +10,11 @@ from pydantic.config import JsonDict
 from app.domain.criteria import Axis, Outcome
 from app.domain.intake import DecisionValue, IntakeAction, IntakeState
 from app.domain.recommendation import Commitment, Severity, Verdict, VirtualAbility
-from app.domain.roles import LevelOfCare
+from app.domain.roles import AuthorizationKind, LevelOfCare
 from app.schemas.base import Page, ReadSchema, Schema
 from app.schemas.enrollments import AUTHORIZED, AuthorizationCreate
-from app.schemas.types import Code, Date, Flag, Instant, LongText
+from app.schemas.intake_facts import Attestation, FunctionalRating
+from app.schemas.types import Code, Date, Instant, LongText
 
 _ID: Final = "019a7f3e-4c1b-7d52-9e64-2b8f0c6a1d{:02x}"
 _INTAKE: Final[JsonDict] = {
@@ -41,10 +43,30 @@ _RECOMMENDATION: Final[JsonDict] = {
             "is_required": True,
             "is_overridable": True,
             "evidence": [_ID.format(6)],
+            "source": "Clinical reference, section 1.14 and 2.7, commitment.",
+            "is_exclusion": False,
+            "refers_to": None,
         }
     ],
     "made_by": _ID.format(7),
     "made_at": "2026-02-27T18:00:00Z",
+}
+_PRESENT: Final[JsonDict] = {
+    "intake_id": _ID.format(1),
+    "policy": "admission-default",
+    "policy_version": "1.0.0",
+    "effective_from": "2026-01-01",
+    "verdict": "admit",
+    "suggested_level": "intensive_outpatient",
+    "axes": _RECOMMENDATION["axes"],
+    "criteria": _RECOMMENDATION["criteria"],
+    "missing": [],
+    "exclusions": [],
+    "state": "US-CO",
+    "available_clinicians": [
+        {"staff_member_id": _ID.format(9), "kind": "full_license", "ends_on": None}
+    ],
+    "judged_at": "2026-02-27T18:00:00Z",
 }
 _DECISION: Final[JsonDict] = {
     "id": _ID.format(8),
@@ -63,20 +85,6 @@ _DECIDED: Final[JsonDict] = {
     "decision": _DECISION,
     "enrollment_id": _ID.format(10),
 }
-
-
-class Attestation(Schema):
-    """A statement of the policy, and whether a clinician says that it holds."""
-
-    code: Code
-    holds: Flag
-
-
-class FunctionalRating(Schema):
-    """How impaired somebody is in one domain of life: 0 not at all, 4 extremely."""
-
-    domain: Code
-    rating: Annotated[int, Field(strict=True, ge=0, le=4)]
 
 
 class RecommendationCreate(Schema):
@@ -223,6 +231,9 @@ class CriterionRead(ReadSchema):
     is_required: bool
     is_overridable: bool
     evidence: list[str]
+    source: str
+    is_exclusion: bool
+    refers_to: LevelOfCare | None
 
 
 class RecommendationRead(ReadSchema):
@@ -241,6 +252,43 @@ class RecommendationRead(ReadSchema):
     criteria: list[CriterionRead]
     made_by: UUID
     made_at: Instant
+
+
+class AvailableClinicianRead(ReadSchema):
+    """A licensed clinician who may treat somebody in the participant's state today."""
+
+    staff_member_id: UUID
+    kind: AuthorizationKind
+    ends_on: date | None
+
+
+class PresentRecommendationRead(ReadSchema):
+    """What the policy says about what is known at this moment. Nothing of it is stored."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_PRESENT]})
+
+    intake_id: UUID
+    policy: str
+    policy_version: str
+    effective_from: date
+    verdict: Verdict
+    suggested_level: Annotated[
+        LevelOfCare | None, Field(description="Null while too little is known.")
+    ]
+    axes: AxesRead
+    criteria: list[CriterionRead]
+    missing: Annotated[
+        list[CriterionRead], Field(description="What is required and not known yet.")
+    ]
+    exclusions: Annotated[
+        list[CriterionRead],
+        Field(description="What is known to speak against care here, overridable or not."),
+    ]
+    state: Annotated[
+        str | None, Field(description="Where the participant is, as far as it is known.")
+    ]
+    available_clinicians: list[AvailableClinicianRead]
+    judged_at: Instant
 
 
 class OverrideRead(ReadSchema):

@@ -1,10 +1,12 @@
 """Programs and tracks as they cross the wire."""
 
+import json
 from datetime import date
-from typing import Annotated
+from importlib import resources
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import MISSING, ConfigDict, Field
+from pydantic import MISSING, ConfigDict, Field, JsonValue
 from pydantic.config import JsonDict
 
 from app.domain.roles import AgeBand, LevelOfCare
@@ -38,6 +40,10 @@ class ProgramCreate(Schema):
     is_part2: Annotated[
         Flag, Field(description="Whether 42 CFR Part 2 covers the records that it makes.")
     ] = False
+    admission_policy: Annotated[
+        Literal["admission-default", "admission-substance-use"],
+        Field(description="The shipped policy by which it admits while it has none of its own."),
+    ] = "admission-default"
     time_zone: ZoneName
     opens_on: Date
 
@@ -130,3 +136,50 @@ class TrackRead(ReadSchema):
 
 class TrackPage(Page[TrackRead]):
     """The tracks of a program."""
+
+
+_POLICY: Final[JsonDict] = json.loads(
+    (resources.files("app") / "rules" / "admission-substance-use.json").read_text(encoding="utf-8")
+)
+
+
+class AdmissionPolicyCreate(Schema):
+    """An admission policy, whole: criteria with their reasons and sources, as dated data."""
+
+    document: Annotated[dict[str, JsonValue], Field(max_length=32)]
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"document": _POLICY}]})
+
+
+class AdmissionPolicyRead(ReadSchema):
+    """A program's own admission policy, and from when to when it holds."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "019a7f3e-4c1b-7d52-9e64-2b8f0c6a1d20",
+                    "program_id": _ID,
+                    "policy_version": "1.0.0",
+                    "effective_from": "2026-01-01",
+                    "effective_to": None,
+                    "document": _POLICY,
+                    "loaded_by": "019a7f3e-4c1b-7d52-9e64-2b8f0c6a1d21",
+                    "loaded_at": "2026-02-20T17:00:00Z",
+                }
+            ]
+        }
+    )
+
+    id: UUID
+    program_id: UUID
+    policy_version: str
+    effective_from: date
+    effective_to: date | None
+    document: dict[str, Any]
+    loaded_by: UUID
+    loaded_at: Instant
+
+
+class AdmissionPolicyPage(Page[AdmissionPolicyRead]):
+    """A program's own admission policies."""

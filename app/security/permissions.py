@@ -67,6 +67,8 @@ class Permission(StrEnum):
     INTAKE_READ = "intake:read"
     INTAKE_RECOMMEND = "intake:recommend"
     INTAKE_DECIDE = "intake:decide"
+    CONNECTIVITY_TEST = "connectivity:test"
+    CONNECTIVITY_READ = "connectivity:read"
     ENROLLMENT_READ = "enrollment:read"
     ENROLLMENT_AUTHORIZE = "enrollment:authorize"
     ENROLLMENT_DISCHARGE = "enrollment:discharge"
@@ -155,7 +157,7 @@ POLICY: Final[Mapping[Permission, Rule]] = {
     Permission.PARTICIPANT_UPDATE: Rule("Patient.u", {CLINICIAN: TEAM, COORDINATOR: TEAM}, SELF),
     Permission.PARTICIPANT_REFER: Rule("ServiceRequest.c", {COORDINATOR: ALL, CLINICIAN: ALL}),
     Permission.PARTICIPANT_REFER_AGAIN: Rule(
-        "ServiceRequest.c", {COORDINATOR: TEAM | UNATTENDED, CLINICIAN: TEAM}, SELF
+        "ServiceRequest.c", {COORDINATOR: TEAM, CLINICIAN: TEAM}, SELF
     ),
     Permission.PARTICIPANT_INVITE: Rule("Patient.c", {COORDINATOR: TEAM, CLINICIAN: TEAM}),
     Permission.CARE_TEAM_READ: Rule("CareTeam.r", _CARING, SELF),
@@ -176,6 +178,8 @@ POLICY: Final[Mapping[Permission, Rule]] = {
     Permission.INTAKE_DECIDE: Rule(
         "EpisodeOfCare.c", {CLINICIAN: TEAM, PRESCRIBER: TEAM}, needs_license=True
     ),
+    Permission.CONNECTIVITY_TEST: Rule("Observation.c", participant=SELF),
+    Permission.CONNECTIVITY_READ: Rule("Observation.r", _CARING, SELF),
     Permission.ENROLLMENT_READ: Rule("EpisodeOfCare.r", _CARING, SELF),
     Permission.ENROLLMENT_AUTHORIZE: Rule("Coverage.c", {CLINICIAN: TEAM, COORDINATOR: TEAM}),
     Permission.ENROLLMENT_DISCHARGE: Rule(

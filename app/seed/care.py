@@ -33,7 +33,7 @@ from app.schemas.plans import PlanContent, PlanCreate, PlanRead, PlanSign
 from app.security import seals
 from app.security.permissions import Permission
 from app.seed.cast import Newcomer, address
-from app.seed.organization import TIME_ZONE
+from app.seed.organization import HOME_STATE, TIME_ZONE
 from app.seed.stage import Stage
 from app.services import accounts, alerts, assessments, care_teams, intakes, participants, plans
 
@@ -81,7 +81,7 @@ async def refer(stage: Stage, login: str, newcomer: Newcomer, program: Program) 
                 born_on=newcomer.born_on,
                 email=address(login),
                 time_zone=TIME_ZONE,
-                home_state="US-CO",
+                home_state=HOME_STATE,
             ),
         ),
     )

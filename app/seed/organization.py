@@ -1,14 +1,15 @@
 """The organization itself, who works there, and what it offers."""
 
+from datetime import timedelta
 from typing import Final
 
 from app import events
 from app.core import clock
 from app.core.ids import new_id
-from app.domain.roles import AccountKind
+from app.domain.roles import AccountKind, AuthorizationKind
 from app.models.organizations import Environment, KeyPurpose, Organization
 from app.models.programs import Program
-from app.models.staff import StaffMember
+from app.models.staff import StaffAuthorization, StaffMember
 from app.schemas.programs import ProgramCreate, TrackCreate
 from app.security import seals
 from app.security.permissions import Permission
@@ -18,6 +19,8 @@ from app.services import accounts, programs
 
 SLUG: Final = "cedar-bridge"
 TIME_ZONE: Final = "America/Denver"
+HOME_STATE: Final = "US-CO"
+_LICENSED_FOR: Final = timedelta(days=730)
 
 
 async def found(stage: Stage) -> None:
@@ -54,6 +57,18 @@ async def _hire(stage: Stage, colleague: Colleague) -> None:
             **seals.sealed(key, "staff_member", member_id, name=colleague.name),
         )
     )
+    await db.flush()
+    if colleague.is_licensed:
+        db.add(
+            StaffAuthorization(
+                id=new_id(),
+                staff_member_id=member_id,
+                state=HOME_STATE,
+                kind=AuthorizationKind.FULL_LICENSE,
+                starts_on=(now - _LICENSED_FOR).date(),
+                ends_on=None,
+            )
+        )
     await stage.introduce(
         colleague.login,
         account,

@@ -33,7 +33,6 @@ async def open_program(db: AsyncSession, _: Principal, request: ProgramCreate) -
     now = clock.now()
     program = Program(
         id=new_id(),
-        admission_policy="admission-default",
         created_at=now,
         updated_at=now,
         **request.model_dump(),

@@ -1,7 +1,10 @@
 """The policy suggests with every reason; silence admits no one; an acute alert always wins."""
 
+import json
 from collections.abc import Collection
 from dataclasses import replace
+from datetime import date
+from importlib import resources
 from itertools import product
 
 import pytest
@@ -21,7 +24,7 @@ from app.domain.intake import (
     decision_gaps,
     possible_moves,
 )
-from app.domain.readiness import GateResult, gates
+from app.domain.readiness import GateResult, PriorCare, gates, has_stepped_down
 from app.domain.recommendation import (
     Axes,
     Commitment,
@@ -32,9 +35,13 @@ from app.domain.recommendation import (
     Verdict,
     VirtualAbility,
     default_admission_policy,
+    instruments_of,
+    load_admission_policy,
     recommend,
+    shipped_admission_policies,
     suggest,
 )
+from app.domain.roles import LevelOfCare
 from app.domain.transitions import IllegalTransition
 
 POLICY = default_admission_policy()
@@ -451,3 +458,63 @@ def test_an_intake_goes_only_where_it_may_and_an_end_is_an_end(
 @pytest.mark.parametrize("state", sorted(UNDER_WAY))
 def test_whoever_waits_may_withdraw_and_may_be_put_before_a_clinician(state: IntakeState) -> None:
     assert {IntakeAction.WITHDRAW, IntakeAction.PRESENT} <= set(possible_moves(state))
+
+
+@pytest.mark.parametrize("key", sorted(shipped_admission_policies()))
+def test_every_policy_that_ships_is_whole(key: str) -> None:
+    policy = shipped_admission_policies()[key]
+    raw = json.loads((resources.files("app") / "rules" / f"{key}.json").read_text("utf-8"))
+
+    assert load_admission_policy(raw, shipped(), policy.level_of_care) == policy
+    assert instruments_of(policy) <= shipped().keys()
+
+
+levels = st.sampled_from(list(LevelOfCare))
+cares = st.lists(
+    st.builds(PriorCare, levels, st.none() | st.dates(date(2026, 1, 1), date(2026, 12, 31)))
+)
+
+
+@given(cares, levels, st.dates(date(2026, 1, 1), date(2026, 12, 31)))
+def test_a_step_down_is_known_only_by_its_day(
+    prior: list[PriorCare], program: LevelOfCare, today: date
+) -> None:
+    found = has_stepped_down(prior, program, today)
+    recent = [
+        care
+        for care in prior
+        if care.level.rank > program.rank
+        and care.ended_on is not None
+        and 0 <= (today - care.ended_on).days <= 14
+    ]
+    assert (found is True) == bool(recent)
+    if found is False:
+        assert all(c.ended_on is not None for c in prior if c.level.rank > program.rank)
+    assert has_stepped_down(None, program, today) is None
+
+
+def test_the_level_that_is_suggested_is_the_highest_that_a_criterion_points_to() -> None:
+    both = replace(
+        COMPLETE,
+        attestations={**COMPLETE.attestations, "can_benefit": False, "withdrawal_risk": True},
+    )
+    assert recommend(POLICY, both).suggested_level is LevelOfCare.INPATIENT
+    one = with_attestation("can_benefit", False)
+    assert recommend(POLICY, one).suggested_level is LevelOfCare.PARTIAL_HOSPITALIZATION
+    assert recommend(POLICY, COMPLETE).suggested_level is LevelOfCare.INTENSIVE_OUTPATIENT
+    assert recommend(POLICY, IntakeInputs()).suggested_level is None
+
+
+def test_what_is_missing_is_what_is_required_and_unknown() -> None:
+    found = recommend(POLICY, with_answer("headphones", None))
+    assert found.missing == ()
+    asked = recommend(POLICY, with_answer("backup_phone", None))
+    assert [each.code for each in asked.missing] == ["backup_phone"]
+
+
+def test_exclusions_are_those_that_are_known() -> None:
+    found = recommend(POLICY, with_attestation("violence_risk", True))
+    assert [(each.code, each.is_overridable) for each in found.exclusions] == [
+        ("violence_risk", False)
+    ]
+    assert recommend(POLICY, with_attestation("violence_risk", None)).exclusions == ()

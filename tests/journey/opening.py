@@ -76,6 +76,11 @@ async def hire(journey: Journey) -> None:
             f"{hire.name} signed in as somebody else",
         )
         journey.staff[hire.role] = person
+        if hire.is_licensed:
+            await journey.administrator.post(
+                f"/v1/staff/{invited['id']}/authorizations",
+                {"state": "US-CO", "kind": "full_license", "starts_on": "2024-07-01"},
+            )
         license_ = ", licensed" if hire.is_licensed else ""
         journey.story.step(
             f"{hire.name} is invited, chooses a password and signs in",

@@ -1,6 +1,7 @@
 """What tests of intakes and enrollments have in common: the way from a referral to a decision."""
 
 from collections.abc import Mapping
+from datetime import date
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -8,9 +9,10 @@ from app.core import clock
 from app.core.ids import new_id
 from app.domain.intake import IntakeState
 from app.domain.recommendation import default_admission_policy
-from app.domain.roles import ReferralSource
+from app.domain.roles import AuthorizationKind, ReferralSource
 from app.models.intakes import Intake, Referral
 from app.models.programs import Program
+from app.models.staff import StaffAuthorization
 from tests.factories import Make, Person
 from tests.routers.assessing import GAD7, PHQ9, answered, assigned, submitted
 
@@ -46,6 +48,18 @@ READY_BY_STAFF: Final[Mapping[str, object]] = {
 RULERS: Final[Mapping[str, object]] = {"importance": 8, "confidence": 6, "commitment": 9}
 
 
+def licensed_in(person: Person, state: str) -> StaffAuthorization:
+    """That somebody may treat people who are in a state."""
+    return StaffAuthorization(
+        id=new_id(),
+        staff_member_id=person.staff_member_id,
+        state=state,
+        kind=AuthorizationKind.FULL_LICENSE,
+        starts_on=date(2026, 1, 1),
+        ends_on=None,
+    )
+
+
 async def open_intake(
     make: Make,
     clinician: Person | None = None,
@@ -76,6 +90,7 @@ async def open_intake(
         updated_at=now,
     )
     async with make.transaction() as db:
+        db.add(licensed_in(clinician, "US-CO"))
         db.add(referral)
         await db.flush()
         db.add(intake)

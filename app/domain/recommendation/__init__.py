@@ -9,6 +9,7 @@ support: a licensed human decides (`intake`), and both are kept.
 
 from app.domain.recommendation.axes import Axes, IntakeInputs, ScoreInput
 from app.domain.recommendation.policy import (
+    READINESS,
     AdmissionPolicy,
     Commitment,
     Severity,
@@ -21,6 +22,7 @@ from app.domain.recommendation.policy import (
 from app.domain.recommendation.verdict import Recommendation, Verdict, recommend, suggest
 
 __all__ = [
+    "READINESS",
     "AdmissionPolicy",
     "Axes",
     "Commitment",

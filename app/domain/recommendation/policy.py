@@ -168,15 +168,18 @@ def instruments_of(policy: AdmissionPolicy) -> frozenset[str]:
 
 
 def load_admission_policy(
-    raw: Mapping[str, object], known: Mapping[str, Instrument]
+    raw: Mapping[str, object], known: Mapping[str, Instrument], offered: LevelOfCare
 ) -> AdmissionPolicy:
     """Read an admission policy whole, or refuse it with the place of its first mistake.
 
-    `known` are the instruments that may be used, by key. Raises InvalidPolicy:
+    `known` are the instruments that may be used, by key, and `offered` is what
+    the program offers. Raises InvalidPolicy:
     a policy that judges by what nobody can answer would never admit anyone, and
     a misspelled exclusion would exclude nobody.
     """
     policy = load_policy(AdmissionPolicy, raw)
+    if policy.level_of_care is not offered:
+        raise InvalidPolicy("level_of_care", "not_the_programs")
     for place, reason in _faults(policy, known):
         raise InvalidPolicy(place, reason)
     return policy
@@ -195,9 +198,8 @@ def _faults(policy: AdmissionPolicy, known: Mapping[str, Instrument]) -> Iterato
             yield f"safety.{number}", "unknown_instrument"
         elif not any(item.safety for item in known[key].items):
             yield f"safety.{number}", "no_safety_item"
-    yield from _unknown(
-        "rulers", "score", policy.rulers, {score.id for score in known[RULERS].scores}
-    )
+    rulers = {score.id for score in known[RULERS].scores}
+    yield from _unknown("rulers", "score", policy.rulers, rulers)
     gates = {item.gate.code for item in known[READINESS].items if item.gate is not None}
     yield from _unknown("gates", "code", policy.gates, gates)
     yield from _repeated(policy)

@@ -11,9 +11,10 @@ from app.services.intakes.deciding import (
     RecommendationSuperseded,
     decide,
 )
+from app.services.intakes.facts import put_facts, read_facts
 from app.services.intakes.moving import list_transitions, move_intake
-from app.services.intakes.reading import list_intakes, read_intake
-from app.services.intakes.recommending import IntakeClosed, recommend
+from app.services.intakes.reading import IntakeClosed, list_intakes, read_intake
+from app.services.intakes.recommending import present_recommendation, recommend
 
 __all__ = [
     "CriterionNotOverridable",
@@ -25,6 +26,9 @@ __all__ = [
     "list_intakes",
     "list_transitions",
     "move_intake",
+    "present_recommendation",
+    "put_facts",
+    "read_facts",
     "read_intake",
     "recommend",
 ]

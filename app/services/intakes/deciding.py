@@ -35,8 +35,14 @@ from app.security.permissions import Permission
 from app.security.principal import Principal
 from app.services import intake_transitions, level_authorizations
 from app.services.enrollments import enroll
-from app.services.intakes.reading import DECISION, TABLE, columns, composed, lock_intake
-from app.services.intakes.recommending import IntakeClosed
+from app.services.intakes.reading import (
+    DECISION,
+    TABLE,
+    IntakeClosed,
+    columns,
+    composed,
+    lock_intake,
+)
 
 _AXES: Final = TypeAdapter(rules.Axes)
 _OVERRIDES: Final = TypeAdapter(list[Override])

@@ -11,13 +11,20 @@ from sqlalchemy import Uuid, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.database import Handle, Lane, Query, in_lane
-from app.core.problems import NotFound
+from app.core.problems import Conflict, NotFound
 from app.models.intakes import Decision, Enrollment, Intake, Recommendation
 from app.schemas.intakes import DecisionRead, IntakeRead, IntakeSummary, RecommendationRead
 from app.security import audit, seals
 from app.security.access import participants_visible_to, reach_parameters, visible_participants
 from app.security.permissions import Permission
 from app.security.principal import Principal, Reach
+
+
+class IntakeClosed(Conflict):
+    """The intake has ended; `state` says how."""
+
+    slug, title = "intake-closed", "The intake is closed"
+
 
 TABLE: Final = "intake"
 DECISION: Final = "decision"
