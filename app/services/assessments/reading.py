@@ -246,16 +246,23 @@ def _flags(kept: Sequence[Mapping[str, Any]] | None) -> list[FlagRead]:
     return [FlagRead.model_validate(flag) for flag in kept or ()]
 
 
+def is_result_shown(principal: Principal, instrument: Instrument | None) -> bool:
+    """Whether the scores of an instrument are for the caller.
+
+    A definition that is no longer kept cannot say that its result is the participant's.
+    """
+    return principal.is_staff or (
+        instrument is not None and instrument.audience_result == "participant_immediate"
+    )
+
+
 def _result(
     state: AssessmentState, principal: Principal, instrument: Instrument | None
 ) -> ResultState:
     if state is not AssessmentState.SUBMITTED:
         return ResultState.PENDING
-    # A definition that is no longer kept cannot say that its result is the participant's.
-    is_for_participant = (
-        instrument is not None and instrument.audience_result == "participant_immediate"
-    )
-    return ResultState.SHOWN if principal.is_staff or is_for_participant else ResultState.WITHHELD
+    is_shown = is_result_shown(principal, instrument)
+    return ResultState.SHOWN if is_shown else ResultState.WITHHELD
 
 
 def _may_see(principal: Principal, instrument: Instrument | None, item_id: str) -> bool:
