@@ -42,6 +42,7 @@ from app.routers import (
     series,
     sessions,
     staff,
+    trends,
     webhooks,
     well_known,
 )
@@ -81,6 +82,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     series.routes,
     sessions.routes,
     staff.routes,
+    trends.routes,
     webhooks.routes,
     well_known.routes,
 )
