@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -15,12 +16,16 @@ from app.core.database import Connections
 from app.main import create_app, make_runtime
 from app.models.organizations import Environment
 from app.schemas.organization import OrganizationCreate
-from app.security import catalogue, keys
+from app.security import catalogue, keyfiles, keys, turning
+from app.security.keyring import BadKeyRing
+from app.security.sealing import BadRootKey
 from app.settings import Misconfigured, Settings, load, unsafe
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 organization = typer.Typer(no_args_is_help=True, help="Make organizations.")
 cli.add_typer(organization, name="organization")
+keyring = typer.Typer(no_args_is_help=True, help="Show keys, and replace them while all goes on.")
+cli.add_typer(keyring, name="keys")
 OPENAPI = Path(__file__).resolve().parent.parent / "openapi"
 
 
@@ -108,6 +113,44 @@ def create_organization(
         wrong = error.errors(include_input=False, include_url=False)
         raise _stop("\n".join(f"--{_option(e['loc'])}: {e['msg']}." for e in wrong)) from None
     typer.echo(asyncio.run(launch.found_organization(_settings(), request)))
+
+
+@keyring.command("list")
+def list_keys() -> None:
+    """Show which keys there are and where each stands; never a key itself."""
+    root, ring = _key_places(_settings())
+    typer.echo(_turned(lambda: "\n".join(turning.described(root, ring))))
+
+
+@keyring.command("rotate-signing")
+def rotate_signing(
+    *,
+    now: Annotated[bool, typer.Option(help="Do not wait: somebody may have the key.")] = False,
+) -> None:
+    """Do the next step of replacing the key that signs access tokens; three make a replacement."""
+    _, directory = _key_places(_settings())
+    typer.echo(_turned(lambda: turning.turn_ring(directory, at_once=now)))
+
+
+@keyring.command("rotate-root")
+def rotate_root() -> None:
+    """Do the next step of replacing the root key; three make a replacement."""
+    settings = _settings()
+    typer.echo(_turned(lambda: asyncio.run(launch.turn_root(settings))))
+
+
+def _key_places(settings: Settings) -> tuple[Path, Path]:
+    return keys.root_file(settings), keys.ring_directory(settings)
+
+
+def _turned(turn: Callable[[], str]) -> str:
+    """What a step says when it was done; a sentence and exit 1 when it was not."""
+    try:
+        return turn()
+    except keyfiles.Busy:
+        raise _stop("Somebody else is replacing these keys.") from None
+    except (BadKeyRing, BadRootKey, turning.TooEarly, turning.Unfinished) as reason:
+        raise _stop(str(reason)) from None
 
 
 def _option(place: tuple[int | str, ...]) -> str:

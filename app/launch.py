@@ -14,11 +14,16 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from pydantic import SecretStr
+
 from app import migrate, seed, serving
 from app.core import embedded
 from app.core.ids import new_id
+from app.jobs.rewrapping import rewrap
+from app.jobs.workplace import Workplace
 from app.main import create_app, make_runtime
 from app.schemas.organization import OrganizationCreate
+from app.security import catalogue, keys, turning
 from app.services import development, organizations
 from app.services.visitors import Visitor
 from app.settings import Misconfigured, Settings
@@ -46,9 +51,12 @@ def database_url(settings: Settings) -> str:
     """Where the API's role finds its database; raises Misconfigured when nothing runs."""
     if settings.database_url is not None:
         return settings.database_url.get_secret_value()
-    nothing_runs = Misconfigured(
-        ["No database runs: start `stepwell serve`, or set STEPWELL_DATABASE_URL."]
-    )
+    return _running(settings, "STEPWELL_DATABASE_URL").url(role="stepwell_api")
+
+
+def _running(settings: Settings, variable: str) -> embedded.EmbeddedServer:
+    """The embedded server of a `stepwell serve`. Raises Misconfigured when there is none."""
+    nothing_runs = Misconfigured([f"No database runs: start `stepwell serve`, or set {variable}."])
     data_dir = settings.data_dir / "postgres"
     if not data_dir.exists():
         raise nothing_runs
@@ -56,7 +64,24 @@ def database_url(settings: Settings) -> str:
     if server.was_started_here:
         server.stop()
         raise nothing_runs
-    return server.url(role="stepwell_api")
+    return server
+
+
+async def turn_root(settings: Settings) -> str:
+    """Do the next step of replacing the root key, over the worker's connection to the database.
+
+    Raises Misconfigured before anything has changed, and what `turning.turn_root` raises.
+    """
+    if settings.worker_database_url is None and not settings.is_production:
+        url = _running(settings, "STEPWELL_WORKER_DATABASE_URL").url(role="stepwell_worker")
+        settings = settings.model_copy(update={"worker_database_url": SecretStr(url)})
+    place = Workplace.of(settings)
+    try:
+        if findings := await catalogue.findings(place.connections):
+            raise Misconfigured(findings)
+        return await turning.turn_root(keys.root_file(settings), lambda: rewrap(place))
+    finally:
+        await place.connections.close()
 
 
 async def development_token(settings: Settings, email: str) -> str:

@@ -138,6 +138,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     app.state.hub = hub
     app.state.drain = hub.drain
+    app.state.lookout = keys.Lookout(root=runtime.vault.refresh, tokens=runtime.issuer.refresh)
     app.state.readiness = Readiness(runtime.connections, settings, lambda: _own_checks(app))
     _mount(app, (*ROUTERS, *(() if settings.is_production else (docs.routes,))))
     contract.install(app)
@@ -176,7 +177,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _measuring(app: FastAPI) -> AsyncIterator[None]:
     runtime: Runtime = app.state.runtime
-    supervisor = Supervisor(vitals.loops(app.state.readiness, runtime.connections))
+    measuring = vitals.loops(app.state.readiness, runtime.connections)
+    supervisor = Supervisor([*measuring, app.state.lookout.loop])
     running = asyncio.create_task(supervisor.run(), name="vitals")
     try:
         yield
@@ -190,6 +192,7 @@ def _own_checks(app: FastAPI) -> Iterator[Check]:
     hub: Hub = app.state.hub
     runtime: Runtime = app.state.runtime
     yield Check.of("draining", is_well=not app.state.is_draining, otherwise=Verdict.FAIL)
+    yield Check.of("keys", is_well=app.state.lookout.sees, otherwise=Verdict.DEGRADED)
     yield Check.within(
         "listener", hub.bus_link.seconds_down, runtime.settings.listener_limit.total_seconds()
     )

@@ -23,6 +23,7 @@ from app.jobs.probes import Probes
 from app.jobs.supervision import GivenUp, Loop, Supervisor
 from app.jobs.workplace import Workplace
 from app.readiness import Check, Link, Readiness, Verdict
+from app.security.keys import Lookout
 from app.settings import Settings
 from app.webhooks.delivery import Courier
 from app.webhooks.transport import Transport
@@ -53,12 +54,17 @@ async def run(settings: Settings) -> None:
         await place.check()
         courier = Courier(place, transport)
         supervisor, events_link = Supervisor(()), Link()
-        readiness = Readiness(
-            place.connections, settings, lambda: _own_checks(settings, supervisor, events_link)
-        )
+        lookout = Lookout(root=place.vault.refresh)
+
+        def own_checks() -> Iterator[Check]:
+            yield Check.of("keys", is_well=lookout.sees, otherwise=Verdict.DEGRADED)
+            yield from _own_checks(settings, supervisor, events_link)
+
+        readiness = Readiness(place.connections, settings, own_checks)
         supervisor.loops = [
             *_loops(place, courier, supervisor, events_link),
             *vitals.loops(readiness, place.connections),
+            lookout.loop,
         ]
         probes = Probes(readiness, settings)
         async with _stopped_by_signals(supervisor), probes.serving(settings.worker_metrics_port):

@@ -67,6 +67,7 @@ async def test_rel_16_a_worker_answers_for_itself(working: ApiProcess) -> None:
         "outbox",
         "deliveries",
         "draining",
+        "keys",
         "listener",
         "jobs",
     }

@@ -1,10 +1,12 @@
 """The keys that sign access tokens, and their rotation (AUTH-07, AUTH-09).
 
 A key is published as `next`, signs as `active`, and stays `retiring` until the last token that it
-signed has expired. All three verify and stand in the JWKS; exactly one signs. A process takes
-over a changed ring with `KeyRing.replace`, without forgetting a request that is under way.
+signed has expired. All three verify and stand in the JWKS; exactly one signs. A process that read
+its ring from a directory takes over what is changed there: within seconds, and at once when a
+token names a key that it does not know.
 
-On disk a ring is a directory: `ring.json` lists `{kid, alg, state}`, and each key is `<kid>.pem`.
+On disk a ring is a directory: `ring.json` lists `{kid, alg, state, since}`, and each key is
+`<kid>.pem`. `since` says when the key came into its state; a ring from elsewhere may lack it.
 """
 
 import base64
@@ -12,9 +14,10 @@ import hashlib
 import json
 import os
 import re
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum, unique
 from pathlib import Path
 from typing import Final, Self, TypeAlias
@@ -22,11 +25,16 @@ from typing import Final, Self, TypeAlias
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from app.core import clock
+from app.security import keyfiles
+
 PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 PublicKey: TypeAlias = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 RING_FILE: Final = "ring.json"
 MIN_RSA_BITS: Final = 3_072
+_LOOK_AGAIN_SECONDS: Final = 1.0
+"""How often unknown names may have the directory read: whoever sends tokens chooses names."""
 
 _CURVES: Final[Mapping[str, tuple[str, str]]] = {
     "secp256r1": ("ES256", "P-256"),
@@ -57,6 +65,7 @@ class SigningKey:
     alg: str
     state: KeyState
     private: PrivateKey = field(repr=False)
+    since: datetime | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if _KID.fullmatch(self.kid) is None:
@@ -65,14 +74,15 @@ class SigningKey:
             raise BadKeyRing(f"The key {self.kid} is not a key for the algorithm it names.")
 
     @classmethod
-    def generate(cls, state: KeyState = KeyState.ACTIVE) -> Self:
+    def generate(cls, state: KeyState = KeyState.ACTIVE, since: datetime | None = None) -> Self:
         """Draw an ES256 key, named by its thumbprint (RFC 7638)."""
         private = ec.generate_private_key(ec.SECP256R1())
-        return cls(_thumbprint(_public_members(private.public_key())), "ES256", state, private)
+        kid = _thumbprint(_public_members(private.public_key()))
+        return cls(kid, "ES256", state, private, since)
 
-    def in_state(self, state: KeyState) -> Self:
+    def in_state(self, state: KeyState, since: datetime | None = None) -> Self:
         """The same key, one step further in its rotation."""
-        return replace(self, state=state)
+        return replace(self, state=state, since=since)
 
     @property
     def public(self) -> PublicKey:
@@ -105,16 +115,18 @@ class KeyRing:
     def __init__(self, keys: Iterable[SigningKey]) -> None:
         self._keys: Mapping[str, SigningKey] = {}
         self._active: SigningKey
+        self._directory: Path | None = None
+        self._seen: keyfiles.Signature = ()
+        self._looked_at = clock.monotonic()
         self.replace(keys)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Read a ring's directory; raises BadKeyRing with what to change."""
-        try:
-            entries = _entries((directory / RING_FILE).read_text("utf-8"))
-            return cls(_key(e, (directory / f"{e['kid']}.pem").read_bytes()) for e in entries)
-        except OSError as error:
-            raise BadKeyRing(f"The key ring cannot be read: {error.strerror}.") from None
+        seen = keyfiles.signature(directory / RING_FILE)
+        ring = cls(_read(directory))
+        ring._directory, ring._seen = directory, seen
+        return ring
 
     @classmethod
     def from_pem(cls, pem: str, metadata: str) -> Self:
@@ -146,6 +158,19 @@ class KeyRing:
             raise BadKeyRing("Exactly one key of the ring must be active.")
         self._keys, self._active = by_kid, active[0]
 
+    def refresh(self) -> None:
+        """Take over what was changed in the ring's directory; raises BadKeyRing as `replace` does.
+
+        A ring that was put together elsewhere has no directory, and stays as it is.
+        """
+        if self._directory is None:
+            return
+        self._looked_at = clock.monotonic()
+        seen = keyfiles.signature(self._directory / RING_FILE)
+        if seen != self._seen:
+            self.replace(_read(self._directory))
+            self._seen = seen
+
     @property
     def active(self) -> SigningKey:
         """The key that signs."""
@@ -157,8 +182,16 @@ class KeyRing:
         return tuple(self._keys.values())
 
     def find(self, kid: str) -> SigningKey | None:
-        """The key of that name; None once it has left the ring."""
-        return self._keys.get(kid)
+        """The key of that name; None once it has left the ring.
+
+        A name that is new here may be one that another process signs with already.
+        """
+        key = self._keys.get(kid)
+        if key is None and clock.monotonic() - self._looked_at >= _LOOK_AGAIN_SECONDS:
+            with suppress(BadKeyRing):  # who looks every few seconds says so
+                self.refresh()
+            key = self._keys.get(kid)
+        return key
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """The document at `/.well-known/jwks.json`."""
@@ -168,18 +201,16 @@ class KeyRing:
         """Write the ring, so that another process finds either the old ring or the new."""
         for key in self._keys.values():
             if not (directory / f"{key.kid}.pem").exists():
-                _write_private(directory / f"{key.kid}.pem", key.pem())
-        fresh = directory / f".{RING_FILE}.{secrets.token_hex(8)}"
-        _write_private(fresh, _metadata(self.keys))
-        fresh.replace(directory / RING_FILE)
+                keyfiles.write_new(directory / f"{key.kid}.pem", key.pem())
+        keyfiles.write_over(directory / RING_FILE, _metadata(self.keys))
 
 
 def _create(directory: Path) -> None:
     """Begin a ring. Of two processes that start at once, the second finds the first's."""
-    key = SigningKey.generate()
-    _write_private(directory / f"{key.kid}.pem", key.pem())
+    key = SigningKey.generate(since=clock.wall())
+    keyfiles.write_new(directory / f"{key.kid}.pem", key.pem())
     fresh = directory / f".{RING_FILE}.{key.kid}"
-    _write_private(fresh, _metadata([key]))
+    keyfiles.write_new(fresh, _metadata([key]))
     try:
         os.link(fresh, directory / RING_FILE)
     except FileExistsError:
@@ -188,14 +219,21 @@ def _create(directory: Path) -> None:
         fresh.unlink()
 
 
-def _write_private(path: Path, content: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
+def _read(directory: Path) -> list[SigningKey]:
+    try:
+        entries = _entries((directory / RING_FILE).read_text("utf-8"))
+        return [_key(e, (directory / f"{e['kid']}.pem").read_bytes()) for e in entries]
+    except OSError as error:
+        raise BadKeyRing(f"The key ring cannot be read: {error.strerror}.") from None
 
 
 def _metadata(keys: Sequence[SigningKey]) -> bytes:
-    entries = [{"kid": key.kid, "alg": key.alg, "state": key.state} for key in keys]
-    return json.dumps(entries, indent=2).encode()
+    return json.dumps([_entry(key) for key in keys], indent=2).encode()
+
+
+def _entry(key: SigningKey) -> dict[str, str]:
+    entry = {"kid": key.kid, "alg": key.alg, "state": key.state.value}
+    return entry if key.since is None else {**entry, "since": clock.render(key.since)}
 
 
 def _entries(metadata: str) -> list[dict[str, str]]:
@@ -209,14 +247,23 @@ def _entries(metadata: str) -> list[dict[str, str]]:
 
 
 def _is_entry(entry: object) -> bool:
-    """Whether this is `{kid, alg, state}`; the kid will name a file, and may name no other."""
+    """Whether this is an entry; the kid will name a file, and may name no other."""
     return (
         isinstance(entry, dict)
-        and entry.keys() == {"kid", "alg", "state"}
+        and entry.keys() - {"since"} == {"kid", "alg", "state"}
         and all(isinstance(value, str) for value in entry.values())
         and _KID.fullmatch(entry["kid"]) is not None
         and entry["state"] in set(KeyState)
+        and ("since" not in entry or _instant(entry["since"]) is not None)
     )
+
+
+def _instant(text: str) -> datetime | None:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return instant if instant.tzinfo is not None else None
 
 
 def _key(entry: Mapping[str, str], pem: bytes) -> SigningKey:
@@ -226,7 +273,8 @@ def _key(entry: Mapping[str, str], pem: bytes) -> SigningKey:
         raise BadKeyRing(f"The key {entry['kid']} is not an unencrypted private PEM key.") from None
     if not isinstance(private, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
         raise BadKeyRing(f"The key {entry['kid']} is neither an EC nor an RSA key.")
-    return SigningKey(entry["kid"], entry["alg"], KeyState(entry["state"]), private)
+    since = _instant(entry.get("since", ""))
+    return SigningKey(entry["kid"], entry["alg"], KeyState(entry["state"]), private, since)
 
 
 def _algorithm(private: PrivateKey) -> str:

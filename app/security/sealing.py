@@ -15,7 +15,7 @@ import hmac
 import os
 import stat
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -27,6 +27,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from typing_extensions import override
+
+from app.security import keyfiles
 
 KEY_BYTES: Final = 32
 
@@ -166,6 +168,17 @@ class RootKey(Protocol):
         ...
 
 
+def read_private(path: Path) -> bytes:
+    """What is in a key file; raises BadRootKey when others could read it too."""
+    try:
+        mode, content = path.stat().st_mode, path.read_bytes()
+    except OSError as error:
+        raise BadRootKey(f"The root key cannot be read: {error.strerror}.") from None
+    if stat.S_IMODE(mode) & 0o077:
+        raise BadRootKey("Others can read the root key: set the file's mode to 0600.")
+    return content
+
+
 class LocalRootKey:
     """A root key in a file that only its owner may read."""
 
@@ -179,12 +192,7 @@ class LocalRootKey:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read 32 bytes; raises BadRootKey when others could read them too."""
-        try:
-            mode, key = path.stat().st_mode, path.read_bytes()
-        except OSError as error:
-            raise BadRootKey(f"The root key cannot be read: {error.strerror}.") from None
-        if stat.S_IMODE(mode) & 0o077:
-            raise BadRootKey("Others can read the root key: set the file's mode to 0600.")
+        key = read_private(path)
         if len(key) != KEY_BYTES:
             raise BadRootKey(f"The root key must be a file of {KEY_BYTES} random bytes.")
         return cls(key)
@@ -199,8 +207,7 @@ class LocalRootKey:
         if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as f:
-                f.write(os.urandom(KEY_BYTES))
+            keyfiles.write_new(fresh, os.urandom(KEY_BYTES))
             try:
                 os.link(fresh, path)
             except FileExistsError:
@@ -226,21 +233,57 @@ class LocalRootKey:
         return f"LocalRootKey({self.id})"
 
 
+class Lookups(NamedTuple):
+    """What is looked up by, and must stay the same when the root key is replaced."""
+
+    index_key: bytes
+    """Of the indexes that span organizations: where a sign-in looks for its account."""
+
+    cursor_key: bytes
+    """What signs cursors: the same in every process that shares the root key."""
+
+    @classmethod
+    def of(cls, root: RootKey) -> Self:
+        """What a deployment's first root key gives."""
+        return cls(root.derive("global-index"), root.derive("cursor"))
+
+    @override
+    def __repr__(self) -> str:
+        return "Lookups()"
+
+
 class RootKeys:
     """The root keys of a deployment, the oldest first.
 
     The last wraps. All unwrap what names them, so that a new root key is added, everything is
-    wrapped anew, and the old one is taken away without a request failing (PHI-05). The first is
-    the source of global indexes: adding a key moves no index, taking the first away does.
+    wrapped anew, and the old one is taken away without a request failing (PHI-05). The first
+    gives the lookups, unless they are given: then it can be taken away too.
     """
 
-    __slots__ = ("_by_id", "_oldest", "_wrapping")
+    __slots__ = ("_by_id", "_reread", "_wrapping", "lookups")
 
-    def __init__(self, keys: Sequence[RootKey]) -> None:
+    def __init__(
+        self,
+        keys: Sequence[RootKey],
+        *,
+        lookups: Lookups | None = None,
+        reread: Callable[[], Sequence[RootKey] | None] | None = None,
+    ) -> None:
+        """`reread` gives what the keys are now if that has changed. Raises BadRootKey."""
+        self._reread = reread
+        self.replace(keys)
+        self.lookups = lookups or Lookups.of(keys[0])
+
+    def replace(self, keys: Sequence[RootKey]) -> None:
+        """Take over changed keys; the lookups stay. Raises BadRootKey, and keeps the old ones."""
         if not keys:
             raise BadRootKey("There is no root key.")
-        self._by_id = {key.id: key for key in keys}
-        self._oldest, self._wrapping = keys[0], keys[-1]
+        self._by_id, self._wrapping = {key.id: key for key in keys}, keys[-1]
+
+    def refresh(self) -> None:
+        """Take over what was changed where the keys came from. Raises BadRootKey."""
+        if self._reread is not None and (keys := self._reread()) is not None:
+            self.replace(keys)
 
     @property
     def wrapping_id(self) -> str:
@@ -254,15 +297,16 @@ class RootKeys:
     async def unwrap(
         self, root_key_id: str, organization_id: UUID, key_id: UUID, wrapped: bytes
     ) -> bytes:
-        """The organization's key; raises Unsealable, also when its root key is not here."""
+        """The organization's key; raises Unsealable, also when its root key is not here.
+
+        One that is unknown may have begun to wrap in another process a moment ago.
+        """
+        if root_key_id not in self._by_id:
+            self.refresh()
         root = self._by_id.get(root_key_id)
         if root is None:
             raise Unsealable
         return await root.unwrap(organization_id, key_id, wrapped)
-
-    def index_key(self) -> bytes:
-        """The key of the indexes that span organizations: where a sign-in looks for its account."""
-        return self._oldest.derive("global-index")
 
     @override
     def __repr__(self) -> str:

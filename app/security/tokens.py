@@ -107,6 +107,10 @@ class Issuer:
             raise ValueError("the token would be longer than any verifier reads")
         return token
 
+    def refresh(self) -> None:
+        """Take over a ring that was changed on disk. Raises BadKeyRing, and keeps the old one."""
+        self._ring.refresh()
+
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """The public keys that verify what is issued here (RFC 7517)."""
         return self._ring.jwks()

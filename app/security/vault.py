@@ -190,7 +190,7 @@ class Vault:
         monotonic: Callable[[], float] = clock.monotonic,
     ) -> None:
         self._root = root
-        self._global_index_key = root.index_key()
+        self._global_index_key = root.lookups.index_key
         terms = (capacity, lifetime.total_seconds(), monotonic)
         self._keys: _Memory[bytes, DataKey] = _Memory(*terms)
         self._active: _Memory[Slot, _Active] = _Memory(*terms)
@@ -259,6 +259,10 @@ class Vault:
     def global_index(self, purpose: str, normalized: str) -> bytes:
         """Where a value can be looked up before its organization is known: login identifiers."""
         return sealing.blind_index(self._global_index_key, purpose, normalized)
+
+    def refresh(self) -> None:
+        """Take over root keys that were changed on disk. Raises BadRootKey, and keeps the old."""
+        self._root.refresh()
 
     def forget(self, key_id: UUID) -> None:
         """Drop a key that was shredded, retired or rotated away (PHI-06)."""

@@ -1,7 +1,8 @@
 """A signing key is replaced while everybody works, and nobody is refused (AUTH-09).
 
-A process reads its ring when it starts, so that a rotation is a row of rolling restarts. While
-one is under way, processes of two neighboring steps serve side by side.
+Where processes do not share the ring's directory, a rotation is a row of rolling restarts. While
+one is under way, processes of two neighboring steps serve side by side. `test_turning_processes`
+has processes that share it.
 """
 
 import asyncio
