@@ -15,7 +15,7 @@ SERVING := $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.serving)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test check lint contracts drift types openapi bench journey fuzz-long \
+.PHONY: help serve test check lint contracts drift types openapi bench journey journey-admission fuzz-long \
 	faults-long lock
 
 help:  ## List the targets
@@ -51,6 +51,9 @@ bench: $(VENV)/.dev  ## Measure, and compare with the floors
 
 journey: $(VENV)/.dev  ## Walk one participant from referral to discharge, over a running server
 	$(PYTHON) -m tests.journey
+
+journey-admission: $(VENV)/.dev  ## Walk four ways through an intake, and print why each was suggested
+	$(PYTHON) -m tests.journey admission
 
 fuzz-long: $(VENV)/.dev  ## Throw generated input at every parser and route, for long
 	$(PYTHON) -m pytest -q -m "long and fuzz"

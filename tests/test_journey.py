@@ -29,12 +29,12 @@ PATIENCE_SECONDS: Final = 240
 
 
 @asynccontextmanager
-async def journey(chosen: Mapping[str, str]) -> AsyncIterator[Process]:
+async def journey(chosen: Mapping[str, str], *way: str) -> AsyncIterator[Process]:
     """`python -m tests.journey` over a chosen database."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("STEPWELL_")}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "tests.journey"),
+        *("-m", "tests.journey", *way),
         cwd=ROOT,
         env={**inherited, **chosen},
         stdout=PIPE,
@@ -66,6 +66,20 @@ async def test_the_first_journey_is_walked() -> None:
         told = await read_on(process)
         assert await process.wait() == 0, told
     assert "The journey is walked" in told.splitlines()[-1]
+
+
+async def test_four_ways_through_an_intake_are_walked_and_explained() -> None:
+    async with journey({}, "admission") as process:
+        told = await read_on(process)
+        assert await process.wait() == 0, told
+    assert "The journey is walked" in told.splitlines()[-1]
+    tables = [line for line in told.splitlines() if line.startswith("      Suggested: ")]
+    assert [line.split()[1] for line in tables] == [
+        "admit",
+        "higher_level",
+        "outpatient",
+        "defer_more_info",
+    ]
 
 
 @pytest.mark.long

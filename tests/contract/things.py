@@ -1,5 +1,7 @@
 """How the objects of the world come to be, and what a valid request says of them."""
 
+import hashlib
+import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from http import HTTPStatus
@@ -14,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core import clock
 from app.core.ids import new_id
 from app.domain.roles import CareTeamRole
+from app.models.connectivity import ConnectivityTest
 from app.models.participants import CareTeamMember
 from app.models.rooms import RoomMember
 from app.models.webhooks import DeliveryState, EndpointState, WebhookDelivery, WebhookEndpoint
@@ -21,7 +24,7 @@ from tests.contract.operations import Operation
 from tests.contract.people import Circle, slots_of
 from tests.factories import Person
 from tests.routers.admission import ADMITTING, decided, open_intake, recommended, screened
-from tests.routers.assessing import answered, assigned
+from tests.routers.assessing import answered, assigned, submitted
 from tests.routers.signing_in import PASSWORD
 
 Json = dict[str, Any]
@@ -130,6 +133,12 @@ async def _facilitator(circle: Circle) -> str:
 
 async def _assessment(circle: Circle) -> str:
     return str((await assigned(circle.clinician, circle.participant))["id"])
+
+
+async def _submitted_assessment(circle: Circle) -> str:
+    assessment = await assigned(circle.clinician, circle.participant)
+    saved = await answered(circle.participant, assessment, {"q1": 1})
+    return str((await submitted(circle.participant, saved))["id"])
 
 
 _DISPOSITION: Final = {
@@ -351,6 +360,22 @@ async def _supervisor_id(circle: Circle) -> UUID | None:
     return circle.clinic.supervisor.staff_member_id
 
 
+async def _connectivity_test(circle: Circle) -> str:
+    return str((await _post(circle.participant, "/v1/connectivity-tests"))["id"])
+
+
+async def _test_token(circle: Circle) -> str:
+    """A token that the test takes; each answer of a test gives another."""
+    token = "of-the-last-answer"  # noqa: S105 (nobody else was given it)
+    async with circle.clinic.make.transaction() as db:
+        await db.execute(
+            update(ConnectivityTest)
+            .where(ConnectivityTest.id == UUID(circle.things["test_id"]))
+            .values(token_digest=hashlib.sha256(token.encode()).digest())
+        )
+    return token
+
+
 async def _instrument(_: Circle) -> str:
     return "phq-9"
 
@@ -385,6 +410,7 @@ MAKERS: Final[Mapping[str, Callable[[Circle], Awaitable[object]]]] = {
     "plan_id": _proposal,
     "revise_plan.plan_id": _agreement,
     "sign_plan.content_digest": _digest,
+    "correct_assessment.assessment_id": _submitted_assessment,
     "assessment_id": _assessment,
     "alert_id": _alert_after(),
     "assess_alert.alert_id": _alert_after("acknowledge"),
@@ -394,6 +420,8 @@ MAKERS: Final[Mapping[str, Callable[[Circle], Awaitable[object]]]] = {
     "enable_webhook.webhook_id": _disabled_webhook,
     "send_test_webhook.webhook_id": _active_webhook,
     "delivery_id": _delivery,
+    "test_id": _connectivity_test,
+    "exchange_bodies.token": _test_token,
     "key": _instrument,
     "accept_invitation.token": _invitation_token,
 }
@@ -431,12 +459,18 @@ def _own_words(operation: Operation, circle: Circle) -> Json:
     match operation.id:
         case "accept_invitation":
             return {"token": circle.things["accept_invitation.token"]}
+        case "exchange_bodies":
+            return {"token": circle.things["exchange_bodies.token"]}
+        case "load_admission_policy":
+            document = operation.example()["document"]
+            return {"document": {**document, "version": f"1.{next(_NUMBERS)}.0"}}
         case "sign_plan":
             return {"content_digest": circle.things["sign_plan.content_digest"]}
         case _:
             return _WORDS.get(operation.id, {})
 
 
+_NUMBERS: Final = itertools.count(1)
 _WORDS: Final[Mapping[str, Json]] = {
     "assign_assessment": {"due_at": None, "expires_at": None},
     "change_password": {"current_password": PASSWORD},
@@ -444,4 +478,5 @@ _WORDS: Final[Mapping[str, Json]] = {
     "decide_intake": {"starts_on": None},
     # What a clinician alone may state is left out, so that the policy table decides.
     "recommend_intake": {"attestations": [], "functional_ratings": []},
+    "put_intake_facts": {"attestations": [], "functional_ratings": []},
 }

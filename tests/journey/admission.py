@@ -9,10 +9,10 @@ from tests.journey.journey import ZONE_NAME, Case, Journey
 from tests.journey.people import PHONE, Answer, Person
 
 STATE: Final = "US-CO"
-_PHQ_9: Final = {f"q{number}": 2 for number in range(1, 9)} | {"q9": 0}
-_GAD_7: Final = {f"q{number}": 2 for number in range(1, 8)}
-_RULERS: Final = {"importance": 8, "confidence": 6, "commitment": 9}
-_READINESS: Final[Mapping[str, object]] = {
+PHQ_9: Final = {f"q{number}": 2 for number in range(1, 9)} | {"q9": 0}
+GAD_7: Final = {f"q{number}": 2 for number in range(1, 8)}
+RULERS: Final = {"importance": 8, "confidence": 6, "commitment": 9}
+READINESS: Final[Mapping[str, object]] = {
     "device_camera_mic": True,
     "screen_size": "phone",
     "bandwidth_down_mbps": 24.5,
@@ -28,25 +28,25 @@ _READINESS: Final[Mapping[str, object]] = {
     "backup_phone": "+13035550100",
     "reconnect_plan": "The facilitator calls after two minutes.",
 }
-_READINESS_BY_STAFF: Final[Mapping[str, object]] = {
+READINESS_BY_STAFF: Final[Mapping[str, object]] = {
     "local_emergency_numbers": "Police, ambulance and the nearest department are on file.",
     "firearms_means_asked": "asked_no",
     "orientation_done": True,
     "is_minor": False,
 }
 _FORMS: Final[Mapping[str, Mapping[str, object]]] = {
-    "phq-9": _PHQ_9,
-    "gad-7": _GAD_7,
-    "rulers": _RULERS,
-    "readiness": _READINESS,
+    "phq-9": PHQ_9,
+    "gad-7": GAD_7,
+    "rulers": RULERS,
+    "readiness": READINESS,
 }
-_TITLES: Final = {
+TITLES: Final = {
     "phq-9": "PHQ-9",
     "gad-7": "GAD-7",
     "rulers": "readiness rulers",
     "readiness": "readiness checklist",
 }
-_ATTESTATIONS: Final[Mapping[str, bool]] = {
+ATTESTATIONS: Final[Mapping[str, bool]] = {
     "diagnosis_present": True,
     "can_benefit": True,
     "safe_between_sessions": True,
@@ -64,7 +64,7 @@ _ATTESTATIONS: Final[Mapping[str, bool]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Newcomer:
+class Newcomer:
     """Somebody who is referred."""
 
     key: str
@@ -74,10 +74,10 @@ class _Newcomer:
     born_on: str
 
 
-_JORDAN: Final = _Newcomer(
+_JORDAN: Final = Newcomer(
     "jordan", "Jordan Reed", "Blue Heron", "jordan@mail.example", "1994-03-09"
 )
-_CASEY: Final = _Newcomer(
+_CASEY: Final = Newcomer(
     "casey", "Casey Lindholm", "Quiet Fern", "casey@mail.example", "1988-11-21"
 )
 
@@ -95,9 +95,9 @@ async def admit_casey(journey: Journey) -> None:
     journey.story.step("Casey Lindholm goes the same way into the same program", telling="admitted")
 
 
-async def _admit(journey: Journey, newcomer: _Newcomer) -> None:
-    case = await _refer(journey, newcomer)
-    await _invite(journey, case)
+async def _admit(journey: Journey, newcomer: Newcomer) -> None:
+    case = await refer(journey, newcomer)
+    await invite(journey, case)
     early = await _recommend(journey, case, {})
     journey.story.expect(
         early["recommendation"]["verdict"] == "defer_more_info",
@@ -112,7 +112,7 @@ async def _admit(journey: Journey, newcomer: _Newcomer) -> None:
     await _decide(journey, case)
 
 
-async def _refer(journey: Journey, newcomer: _Newcomer) -> Case:
+async def refer(journey: Journey, newcomer: Newcomer) -> Case:
     given_name, _, family_name = newcomer.name.partition(" ")
     referral = await journey.coordinator.post(
         "/v1/referrals",
@@ -156,7 +156,7 @@ async def _refer(journey: Journey, newcomer: _Newcomer) -> Case:
     return case
 
 
-async def _invite(journey: Journey, case: Case) -> None:
+async def invite(journey: Journey, case: Case) -> None:
     person = case.person
     invited = await journey.coordinator.post(f"/v1/participants/{case.participant_id}/invitations")
     journey.story.step(f"Dana invites {person.given_name}", invited.status, "good for a week")
@@ -183,21 +183,21 @@ async def _fill_in(journey: Journey, case: Case, key: str) -> None:
     journey.story.expect(answers.keys() <= items, f"{key} does not ask what was answered")
     path = f"/v1/assessments/{given['id']}"
     version = given["version"]
-    for screen in _screens(answers):
-        saved = await _answer(person, path, screen, version)
+    for screen in screens(answers):
+        saved = await answer(person, path, screen, version)
         version = saved["version"]
     if key == "readiness":
-        await _answer(journey.clinician, path, _READINESS_BY_STAFF, version)
+        await answer(journey.clinician, path, READINESS_BY_STAFF, version)
     submitted = await person.post(f"{path}/submit", expect=HTTPStatus.OK)
     journey.story.expect(submitted["state"] == "submitted", f"{key} was not submitted")
     journey.story.step(
-        f"{person.given_name} answers the {_TITLES[key]}, a screen at a time, and submits",
+        f"{person.given_name} answers the {TITLES[key]}, a screen at a time, and submits",
         submitted.status,
         await _result(journey, case, key),
     )
 
 
-async def _answer(person: Person, path: str, answers: Mapping[str, object], version: int) -> Answer:
+async def answer(person: Person, path: str, answers: Mapping[str, object], version: int) -> Answer:
     changes = [{"item_id": item, "value": value} for item, value in answers.items()]
     return await person.patch(f"{path}/answers", {"answers": changes}, version)
 
@@ -227,7 +227,7 @@ async def _decide(journey: Journey, case: Case) -> None:
         case,
         {
             "attestations": [
-                {"code": code, "holds": holds} for code, holds in _ATTESTATIONS.items()
+                {"code": code, "holds": holds} for code, holds in ATTESTATIONS.items()
             ],
             "functional_ratings": [{"domain": "work_or_school", "rating": 3}],
         },
@@ -280,7 +280,7 @@ def _outcomes(answer: Answer) -> dict[str, int]:
     return {outcome: outcomes.count(outcome) for outcome in ("met", "not_met", "unknown")}
 
 
-def _screens(answers: Mapping[str, object], size: int = 3) -> list[dict[str, object]]:
+def screens(answers: Mapping[str, object], size: int = 3) -> list[dict[str, object]]:
     """The items as a small screen shows them."""
     items = list(answers.items())
     return [dict(items[start : start + size]) for start in range(0, len(items), size)]

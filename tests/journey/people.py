@@ -166,6 +166,14 @@ class Person:
         response = await self._http.patch(path, json=body, headers=headers)
         return self._check("PATCH", path, response, expect)
 
+    async def put(
+        self, path: str, body: Body, version: int, *, expect: int = HTTPStatus.OK
+    ) -> Answer:
+        """Replace something that was read in this version."""
+        headers = {**await self._authorization(), "If-Match": f'"{version}"'}
+        response = await self._http.put(path, json=body, headers=headers)
+        return self._check("PUT", path, response, expect)
+
     def _check(self, method: str, path: str, response: Response, expect: int) -> Answer:
         self._story.requests += 1
         self.heard.append(response.text)

@@ -1,14 +1,15 @@
-"""The journey from its first step to its last, over a service of its own."""
+"""A journey from its first step to its last, over a service of its own."""
 
 import asyncio
 import signal
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
-from tests.journey import admission, afterwards, evening, opening, planning, schedule
+from tests.journey import admission, admissions, afterwards, evening, opening, planning, schedule
 from tests.journey.databases import Database
 from tests.journey.journey import Calendar, Journey
 from tests.journey.processes import Child, running
@@ -16,8 +17,8 @@ from tests.journey.receiver import listening
 from tests.journey.story import Story, Surprise, say
 
 
-async def walk(database: Database) -> int:
-    """Walk it, and give the exit status: 0, or 1 when anything was not as expected.
+async def walk(database: Database, way: str = "first") -> int:
+    """Walk one of the `WAYS`, and give the exit status: 0, or 1 when anything was not as expected.
 
     Whatever was started is stopped before this returns, and when it is cancelled by a signal.
     """
@@ -26,7 +27,7 @@ async def walk(database: Database) -> int:
         async with AsyncExitStack() as stack:
             stack.enter_context(_stopped_when_terminated())
             journey = await _set_out(story, database, children, stack)
-            await _all_of_it(journey)
+            await WAYS[way](journey)
     except Surprise as surprise:
         _complain(str(surprise), children)
         return 1
@@ -64,6 +65,13 @@ async def _all_of_it(journey: Journey) -> None:
     await afterwards.account_for(journey)
     await afterwards.see_nothing(journey)
     await afterwards.keep_quiet(journey)
+
+
+WAYS: Final[Mapping[str, Callable[[Journey], Awaitable[None]]]] = {
+    "first": _all_of_it,
+    "admission": admissions.decide_about_four,
+}
+"""The journeys by name: from a referral to a discharge, and four ways through an intake."""
 
 
 def _complain(sentence: str, children: Sequence[Child]) -> None:

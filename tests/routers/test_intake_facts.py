@@ -13,7 +13,7 @@ from app.models.participants import Participant
 from app.models.staff import StaffAuthorization
 from tests.factories import Make, Person, problem_of
 from tests.routers.admission import ADMITTING, licensed_in, open_intake, recommended, screened
-from tests.routers.assessing import accesses, events_of
+from tests.routers.assessing import accesses, answered, assigned, events_of, submitted
 
 EMERGENCY = {
     "police": "+17205550111",
@@ -217,6 +217,27 @@ async def test_a_step_down_is_read_from_the_history(make: Make) -> None:
     await put(clinician, intake, history=history)
 
     assert outcomes(await present(clinician, intake))["functional_impairment"] == "met"
+
+
+@pytest.mark.parametrize(
+    ("answers", "outcome"),
+    [
+        ({"q1": "no", "q2": "no", "q3": "no", "q4": "no"}, "met"),
+        ({"q1": "no", "q2": "no", "q3": "no"}, "unknown"),
+        # What an earlier answer brings up was not answered.
+        ({"q1": "yes", "q2": "no", "q3": "no", "q4": "no"}, "unknown"),
+        ({"q1": "yes", "q2": "no", "q3": "no", "q4": "no", "q5": "no"}, "met"),
+        ({"q1": "yes", "q2": "no", "q3": "no", "q4": "no", "q5": "yes"}, "not_met"),
+    ],
+)
+async def test_safety_is_known_when_every_question_that_was_put_was_answered(
+    make: Make, answers: dict[str, str], outcome: str
+) -> None:
+    clinician, participant, intake = await open_intake(make)
+    given = await assigned(clinician, participant, "asq")
+    await submitted(clinician, await answered(clinician, given, answers))
+
+    assert outcomes(await present(clinician, intake))["no_acute_alert"] == outcome
 
 
 async def test_a_clinician_must_be_licensed_where_the_participant_is(make: Make) -> None:

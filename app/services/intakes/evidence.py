@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import clock
 from app.domain.alerts import AlertState, Tier
-from app.domain.instruments import AnswerValue, Instrument
+from app.domain.instruments import AnswerValue, Instrument, is_asked
 from app.domain.readiness import PriorCare, gates, has_stepped_down
 from app.domain.recommendation import (
     READINESS,
@@ -240,15 +240,19 @@ async def _nothing_acute(
 ) -> bool | None:
     """Without an acute alert: False if the participant was asked about safety, else unknown.
 
-    Asked means that every safety item of one of the policy's safety forms has an answer.
+    Asked means that every safety item of one of the policy's safety forms has an answer, but for
+    those that earlier answers leave out.
     """
     for key in sorted({*policy.safety} & latest.keys()):
         instrument = await instruments.find_instrument(db, key, latest[key].instrument_version)
-        safety = [item.id for item in instrument.items if item.safety] if instrument else []
-        if not safety:
+        if instrument is None:
             continue
         rows = await rows_of(db, latest[key].id)
         answers = await opened_rows(db, rows.values())
-        if all(answers.get(item_id) is not None for item_id in safety):
+        is_put = is_asked(instrument, answers)
+        safety = [
+            item.id for item in instrument.items if item.safety and is_put[item.id] is not False
+        ]
+        if safety and all(answers.get(item_id) is not None for item_id in safety):
             return False
     return None
