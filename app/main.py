@@ -59,6 +59,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     accesses.routes,
     alerts.routes,
     assessments.routes,
+    assessments.batteries,
     clock.routes,
     connectivity.routes,
     docs.problem_pages,

@@ -37,6 +37,7 @@ from app.services import assessments
 from app.services.instruments import InstrumentUnavailable
 
 routes = router("/v1/assessments", "assessments")
+batteries = router("/v1/batteries", "assessments")
 
 AssessmentAssigner = Annotated[Principal, Depends(Requires(Permission.ASSESSMENT_ASSIGN))]
 AssessmentList = Annotated[Principal, Depends(RequiresInLane(Permission.ASSESSMENT_LIST))]
@@ -60,8 +61,8 @@ async def assign_assessment(
     return tagged(response, assessment)
 
 
-@routes.post(
-    "/batteries",
+@batteries.post(
+    "",
     status_code=HTTPStatus.CREATED,
     responses=problems(NotFound, Invalid, InstrumentUnavailable),
 )

@@ -55,7 +55,7 @@ class MeasurementRead(ReadSchema):
 
 
 class MeasurementsRead(ReadSchema):
-    """What a program asks by the calendar. Version 0 is the schedule that ships."""
+    """What a program asks by the calendar. Version 1 is the schedule that ships."""
 
     program_id: UUID
     version: int
@@ -68,7 +68,7 @@ class MeasurementsRead(ReadSchema):
             "examples": [
                 {
                     "program_id": "019a7f3e-4c1b-7d52-9e64-2b8f0c6a1d00",
-                    "version": 1,
+                    "version": 2,
                     "effective_from": "2026-03-01",
                     "source": "The program's own schedule.",
                     "measurements": [_WEEKLY],

@@ -114,15 +114,12 @@ def _drawn(trend: TrendRead) -> str:
 def _library() -> "type[Figure]":
     """Load what draws, and say how once: a setting that came and went would not suit threads."""
     # Seventy megabytes, which only a process that draws has to carry.
-    from matplotlib import rcParams  # noqa: PLC0415 (see above)
+    from matplotlib import rc  # noqa: PLC0415 (see above)
     from matplotlib.figure import Figure  # noqa: PLC0415 (see above)
 
-    rcParams["svg.fonttype"] = "none"
-    rcParams["svg.hashsalt"] = "stepwell"
-    rcParams["font.family"] = "sans-serif"
-    rcParams["font.sans-serif"] = ["Helvetica", "Arial", "DejaVu Sans", "sans-serif"]
-    rcParams["font.size"] = 10
-    rcParams["text.parse_math"] = False
+    rc("svg", fonttype="none", hashsalt="stepwell")
+    rc("font", family="sans-serif", size=10)
+    rc("text", parse_math=False)
     return Figure
 
 

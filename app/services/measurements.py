@@ -31,11 +31,12 @@ from app.security.permissions import Permission
 from app.security.principal import Principal
 from app.services import instruments, programs
 
+_SHIPPED: Final = 1
 _MEASUREMENTS: Final = TypeAdapter(tuple[Measurement, ...])
 
 
 async def read_measurements(db: AsyncSession, program_id: UUID) -> MeasurementsRead:
-    """What the program asks now; version 0 is the schedule that ships. Raises NotFound."""
+    """What the program asks now; version 1 is the schedule that ships. Raises NotFound."""
     await programs.get_program(db, program_id)
     return _read(program_id, await _present(db, program_id))
 
@@ -58,7 +59,7 @@ async def set_measurements(
     if program is None:
         raise NotFound
     present = await _present(db, program_id)
-    if version != (0 if present is None else present.number):
+    if version != (_SHIPPED if present is None else present.number):
         raise PreconditionFailed
     await _check_instruments(db, request)
     now = clock.now()
@@ -139,7 +140,7 @@ def _read(program_id: UUID, row: ProgramMeasurement | None) -> MeasurementsRead:
     schedule = default_measurement_schedule() if row is None else _schedule(row)
     return MeasurementsRead(
         program_id=program_id,
-        version=0 if row is None else row.number,
+        version=_SHIPPED if row is None else row.number,
         effective_from=schedule.effective_from,
         source=schedule.source,
         measurements=_MEASUREMENTS.dump_python(schedule.measurements, mode="json"),

@@ -204,6 +204,8 @@ async def test_authz_32_a_child_is_found_below_its_own_parent_only(
 ) -> None:
     own, other = world.clinic.own, world.clinic.other
     nested = [one for one in operations if len(one.placed("path")) > 1]
+    # A word of a vocabulary, such as an instrument's key, is nobody's child.
+    nested = [one for one in nested if one.placed("path")[-1].name.endswith("_id")]
     assert nested
     for operation in nested:
         actor = matrix.able[operation.id]

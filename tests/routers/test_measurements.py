@@ -33,7 +33,7 @@ async def _asks(make: Make, program_id: UUID, *measurements: dict[str, object]) 
     answer = await administrator.put(
         f"/v1/programs/{program_id}/measurements",
         json={"measurements": list(measurements)},
-        headers={"If-Match": '"0"'},
+        headers={"If-Match": '"1"'},
     )
     assert answer.status_code == HTTPStatus.OK, answer.text
 
@@ -216,9 +216,9 @@ async def test_the_schedule_that_ships_is_shown_until_the_program_has_its_own(ma
         path, json={"measurements": [WEEKLY]}, headers={"If-Match": shipped.headers["ETag"]}
     )
 
-    assert shipped.json()["version"] == 0
+    assert shipped.json()["version"] == 1
     assert shipped.json()["measurements"]
-    assert changed.json()["version"] == 1
+    assert changed.json()["version"] == 2
     assert (await administrator.get(path)).json() == changed.json()
 
 
@@ -231,7 +231,7 @@ async def test_of_two_who_set_a_schedule_at_once_one_is_told(make: Make) -> None
             administrator.put(
                 f"/v1/programs/{program.id}/measurements",
                 json={"measurements": [WEEKLY]},
-                headers={"If-Match": '"0"'},
+                headers={"If-Match": '"1"'},
             )
             for _ in range(2)
         )
@@ -252,7 +252,7 @@ async def test_a_schedule_that_names_an_unknown_instrument_is_refused_at_its_pla
     refused = await administrator.put(
         f"/v1/programs/{program.id}/measurements",
         json={"measurements": [INTAKE, {**WEEKLY, "instruments": ["phq-9", "nothing"]}]},
-        headers={"If-Match": '"0"'},
+        headers={"If-Match": '"1"'},
     )
 
     assert refused.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
@@ -267,7 +267,7 @@ async def test_only_administrators_set_a_schedule(make: Make, role: StaffRole) -
     refused = await person.put(
         f"/v1/programs/{program.id}/measurements",
         json={"measurements": [WEEKLY]},
-        headers={"If-Match": '"0"'},
+        headers={"If-Match": '"1"'},
     )
 
     assert refused.status_code == HTTPStatus.FORBIDDEN
