@@ -6,6 +6,7 @@ demonstration once, and keeps a worker as a child process. Whatever it started, 
 
 import asyncio
 import contextlib
+import importlib
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from fastapi import FastAPI
 from pydantic import SecretStr
 
 from app import migrate, seed, serving
@@ -35,16 +37,29 @@ _RESTART_AFTER_SECONDS: Final = 1.0
 def serve(settings: Settings) -> None:
     """Serve until a signal comes. Raises Misconfigured before anything has started."""
     if settings.database_url is not None:
-        app = create_app(make_runtime(settings, settings.database_url.get_secret_value()))
+        app = _traced_app(settings, settings.database_url.get_secret_value())
         serving.run(app, settings, said=lambda: _say([f"Stepwell serves {settings.issuer}"]))
         return
     # Receivers under development listen on this machine; the worker is told the same.
     settings = settings.model_copy(update={"allow_local_webhooks": True})
     with _embedded(settings) as server:
-        app = create_app(make_runtime(settings, server.url(role="stepwell_api")))
+        app = _traced_app(settings, server.url(role="stepwell_api"))
         lines = asyncio.run(seed.run(settings, server.url(role="stepwell_api")))
         with _Worker(_worker_environment(server)):
             serving.run(app, settings, said=lambda: _say(lines))
+
+
+def _traced_app(settings: Settings, url: str) -> FastAPI:
+    """The application, with traces if the settings ask for them. Raises Misconfigured."""
+    runtime = make_runtime(settings, url)
+    if not settings.tracing:
+        return create_app(runtime)
+    try:
+        # By name: the SDK is an extra, which only an operator of traces installs.
+        tracing = importlib.import_module("app.tracing")
+    except ImportError:
+        raise Misconfigured(["STEPWELL_TRACING needs the extra otel: install it."]) from None
+    return create_app(runtime, tracing.provider())
 
 
 def database_url(settings: Settings) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
+from opentelemetry.trace import TracerProvider
 
 from app import contract, vitals
 from app.core import edge, problems
@@ -110,8 +111,11 @@ def make_runtime(settings: Settings, database_url: str) -> Runtime:
     )
 
 
-def create_app(runtime: Runtime) -> FastAPI:
-    """The application over a runtime. Raises UnguardedRoute when a route has no gate."""
+def create_app(runtime: Runtime, tracer_provider: TracerProvider | None = None) -> FastAPI:
+    """The application over a runtime, traced where a provider is given (`app.tracing`).
+
+    Raises UnguardedRoute when a route has no gate.
+    """
     settings = runtime.settings
     app = FastAPI(
         title="Stepwell",
@@ -123,8 +127,9 @@ def create_app(runtime: Runtime) -> FastAPI:
         redirect_slashes=False,
         # Its log signal holds the messages of exceptions, which may hold what people wrote.
         telemetry={
-            "tracing": settings.tracing,
-            "metrics": settings.tracing,
+            "tracing": tracer_provider is not None,
+            "tracer_provider": tracer_provider,
+            "metrics": False,
             "logs": False,
             "operation_spans": False,
         },

@@ -9,11 +9,13 @@ from collections.abc import Iterable
 from typing import Final
 
 from fastapi.routing import APIRoute
+from opentelemetry import trace
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
 _FOUND: Final = "stepwell.route"
+_TRACED: Final = "fastapi.telemetry"
 _WORDS: Final = 2
 
 
@@ -41,6 +43,11 @@ class RouteTable(BaseRoute):
     @override
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         route: APIRoute = scope[_FOUND]
+        if _TRACED in scope:
+            # The framework names the span of a route that it has found itself.
+            span = trace.get_current_span()
+            span.update_name(f"{scope['method']} {route.path}")
+            span.set_attribute("http.route", route.path)
         await route.handle(scope, receive, send)
 
 
