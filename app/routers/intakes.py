@@ -150,6 +150,7 @@ async def recommend_intake(
         NotFound,
         Invalid,
         intakes.IntakeClosed,
+        intakes.LicenseNotActive,
         intakes.RecommendationNeeded,
         intakes.RecommendationSuperseded,
         intakes.CriterionNotOverridable,

@@ -23,7 +23,14 @@ from app.models.webhooks import DeliveryState, EndpointState, WebhookDelivery, W
 from tests.contract.operations import Operation
 from tests.contract.people import Circle, slots_of
 from tests.factories import Person
-from tests.routers.admission import ADMITTING, decided, open_intake, recommended, screened
+from tests.routers.admission import (
+    ADMITTING,
+    decided,
+    licensed_in,
+    open_intake,
+    recommended,
+    screened,
+)
 from tests.routers.assessing import answered, assigned, submitted
 from tests.routers.signing_in import PASSWORD
 
@@ -231,6 +238,8 @@ async def _screened_intake(circle: Circle) -> str:
 
 async def _recommended_intake(circle: Circle) -> str:
     intake_id = await _open_intake(circle)
+    async with circle.clinic.make.transaction() as db:
+        db.add_all(licensed_in(person, "US-CO") for person in circle.team)
     await recommended(circle.clinician, intake_id, **ADMITTING)
     return intake_id
 

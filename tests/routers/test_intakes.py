@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from fastapi import FastAPI
 from httpx import Response
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.core import clock
 from app.core.ids import new_id
@@ -15,6 +15,7 @@ from app.domain.alerts import AlertState, Tier
 from app.domain.roles import StaffRole
 from app.models.alerts import Alert, AlertSource
 from app.models.intakes import Decision, Enrollment, LevelAuthorization
+from app.models.staff import StaffAuthorization
 from app.runtime import Runtime
 from tests.factories import Make, Person, problem_of
 from tests.routers.admission import (
@@ -596,6 +597,25 @@ async def test_who_comes_to_a_part2_program_gets_its_label(make: Make) -> None:
     await clinician.post(f"{path}/referrals", json={"program_id": str(program.id)})
 
     assert (await clinician.get(path)).json()["sensitivity"] == ["part2"]
+
+
+async def test_a_license_that_is_not_in_force_decides_nothing(make: Make) -> None:
+    clinician, _, intake = await open_intake(make)
+    await recommended(clinician, intake)
+    said = {"outcome": "defer_more_info", "rationale": "The forms are missing."}
+    async with make.transaction() as db:
+        await db.execute(
+            update(StaffAuthorization).values(ends_on=(clock.now() - timedelta(days=1)).date())
+        )
+
+    refused = await _decide(clinician, intake, **said)
+    async with make.transaction() as db:
+        await db.execute(update(StaffAuthorization).values(ends_on=None))
+    taken = await _decide(clinician, intake, **said)
+
+    assert refused.status_code == HTTPStatus.FORBIDDEN
+    assert problem_of(refused) == "license-not-active"
+    assert taken.status_code == HTTPStatus.OK
 
 
 async def test_only_a_licensed_clinician_decides(make: Make) -> None:

@@ -6,6 +6,7 @@ both are kept. Unknown is never taken for met, and nobody is admitted by silence
 
 from app.services.intakes.deciding import (
     CriterionNotOverridable,
+    LicenseNotActive,
     OverridesNeeded,
     RecommendationNeeded,
     RecommendationSuperseded,
@@ -19,6 +20,7 @@ from app.services.intakes.recommending import present_recommendation, recommend
 __all__ = [
     "CriterionNotOverridable",
     "IntakeClosed",
+    "LicenseNotActive",
     "OverridesNeeded",
     "RecommendationNeeded",
     "RecommendationSuperseded",

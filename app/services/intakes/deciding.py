@@ -5,17 +5,18 @@ enrollment in the same transaction: nobody is admitted without a place, or place
 """
 
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Final
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import events
 from app.core import clock
 from app.core.ids import new_id
-from app.core.problems import Conflict, FieldError, Invalid, constraint_problem
+from app.core.problems import Conflict, FieldError, Invalid, Problem, constraint_problem
 from app.domain import recommendation as rules
 from app.domain.criteria import Criterion
 from app.domain.intake import (
@@ -29,6 +30,7 @@ from app.domain.intake import (
 )
 from app.models.audit import AuditAction
 from app.models.intakes import Decision, Intake, Recommendation
+from app.models.staff import StaffAuthorization
 from app.schemas.intakes import DecisionCreate, IntakeRead, Override
 from app.security import audit, seals
 from app.security.permissions import Permission
@@ -70,6 +72,12 @@ class CriterionNotOverridable(Conflict):
     slug, title = "criterion-not-overridable", "A criterion stands that no reason can override"
 
 
+class LicenseNotActive(Problem):
+    """No authorization of the caller's is in force today; who decides has an active license."""
+
+    slug, title, status = "license-not-active", "The license is not active", HTTPStatus.FORBIDDEN
+
+
 class OverridesNeeded(Conflict):
     """An admission against the suggestion gives a reason for each of these `criteria`."""
 
@@ -84,14 +92,15 @@ async def decide(
 ) -> IntakeRead:
     """Answer the latest recommendation; an admission begins the enrollment.
 
-    A deferral asks for more, and the intake goes on. Raises NotFound, IntakeClosed,
-    RecommendationNeeded, RecommendationSuperseded, CriterionNotOverridable, OverridesNeeded,
-    AlreadyEnrolled, or Invalid.
+    A deferral asks for more, and the intake goes on. Raises NotFound, LicenseNotActive,
+    IntakeClosed, RecommendationNeeded, RecommendationSuperseded, CriterionNotOverridable,
+    OverridesNeeded, AlreadyEnrolled, or Invalid.
     """
     intake = await lock_intake(db, principal, intake_id)
     answered = await _awaiting(db, intake)
     if answered.id != request.recommendation_id:
         raise RecommendationSuperseded(recommendation_id=answered.id)
+    await _check_license(db, principal)
     _check(principal, _suggestion(answered), request)
 
     await intake_transitions.move(db, principal, intake, request.outcome.action, request.rationale)
@@ -102,6 +111,22 @@ async def decide(
         if request.authorization is not None:
             await level_authorizations.record(db, principal, enrollment, request.authorization)
     return await composed(db, columns(intake))
+
+
+async def _check_license(db: AsyncSession, principal: Principal) -> None:
+    """A license that has ended, or of which nothing is on record, decides about nobody's care."""
+    today = clock.now().date()
+    in_force = await db.scalar(
+        select(StaffAuthorization.id)
+        .where(
+            StaffAuthorization.staff_member_id == principal.staff_member_id,
+            StaffAuthorization.starts_on <= today,
+            or_(StaffAuthorization.ends_on.is_(None), StaffAuthorization.ends_on >= today),
+        )
+        .limit(1)
+    )
+    if in_force is None:
+        raise LicenseNotActive
 
 
 async def _awaiting(db: AsyncSession, intake: Intake) -> Recommendation:
