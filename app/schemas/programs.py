@@ -142,7 +142,7 @@ def _short_policy() -> JsonDict:
     """A policy that lacks nothing, with one criterion of each kind."""
     file = resources.files("app") / "rules" / "admission-substance-use.json"
     policy: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    policy["key"] = "recovery"
+    policy |= {"key": "recovery", "effective_to": "2099-12-31"}
     policy["severity"]["any_of"] = policy["severity"]["any_of"][:1]
     for kind in ("rulers", "attestations", "gates"):
         policy[kind] = policy[kind][:1]

@@ -10,6 +10,7 @@ import pytest
 
 from app.core import clock
 from app.domain.roles import StaffRole
+from app.schemas.programs import AdmissionPolicyCreate
 from tests.factories import Make, problem_of
 from tests.routers.admission import ADMITTING, open_intake, recommended, screened
 from tests.routers.test_intake_facts import outcomes, present
@@ -153,3 +154,15 @@ async def test_a_substance_use_program_asks_for_its_own_forms_and_consent(make: 
     assert "withdrawal_risk" in {
         each["code"] for each in read["missing"] if not each["is_overridable"]
     }
+
+
+async def test_the_policy_of_the_documentation_is_taken(make: Make) -> None:
+    administrator = await make.staff(StaffRole.ADMINISTRATOR)
+    program = await make.program()
+    examples: Any = AdmissionPolicyCreate.model_config["json_schema_extra"]
+
+    loaded = await administrator.post(
+        f"/v1/programs/{program.id}/admission-policies", json=examples["examples"][0]
+    )
+
+    assert loaded.status_code == HTTPStatus.CREATED, loaded.text
