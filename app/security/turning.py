@@ -32,7 +32,7 @@ class TooEarly(Exception):
     """The step before has not reached everybody yet."""
 
     def __init__(self, what: str, until: datetime) -> None:
-        super().__init__(f"{what}: come back at {clock.render(until.replace(microsecond=0))}.")
+        super().__init__(f"{what}: come back at {_shown(until)}.")
         self.until = until
 
 
@@ -178,4 +178,5 @@ def _rest(files: RootFiles, state: RootState, now: datetime, what: str) -> None:
 
 
 def _shown(instant: datetime) -> str:
-    return clock.render(instant.replace(microsecond=0))
+    """The first full second that is not before it: who comes back then is not too early."""
+    return clock.render((instant + timedelta(microseconds=999_999)).replace(microsecond=0))
