@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from app import contract, launch, migrate, seed
 from app import worker as background
@@ -82,7 +82,7 @@ def check_configuration() -> None:
     settings = _settings()
     findings = [*unsafe(settings), *_check_keys(settings)]
     findings += asyncio.run(_check_database(settings))
-    for finding in findings:
+    for finding in dict.fromkeys(findings):  # both roles may find the same
         typer.echo(finding, err=True)
     if findings:
         raise typer.Exit(1)
@@ -169,11 +169,18 @@ def _check_keys(settings: Settings) -> list[str]:
 
 
 async def _check_database(settings: Settings) -> list[str]:
-    if settings.database_url is None:
+    return [
+        *await _check_role(settings.database_url, catalogue.API_ROLE),
+        *await _check_role(settings.worker_database_url, catalogue.WORKER_ROLE),
+    ]
+
+
+async def _check_role(url: SecretStr | None, role: str) -> list[str]:
+    if url is None:
         return []
-    connections = Connections(settings.database_url.get_secret_value(), size=1)
+    connections = Connections(url.get_secret_value(), size=1)
     try:
-        return await catalogue.findings(connections)
+        return await catalogue.findings(connections, role=role)
     finally:
         await connections.close()
 

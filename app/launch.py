@@ -92,7 +92,7 @@ async def turn_root(settings: Settings) -> str:
         settings = settings.model_copy(update={"worker_database_url": SecretStr(url)})
     place = Workplace.of(settings)
     try:
-        if findings := await catalogue.findings(place.connections):
+        if findings := await catalogue.findings(place.connections, role=catalogue.WORKER_ROLE):
             raise Misconfigured(findings)
         return await turning.turn_root(keys.root_file(settings), lambda: rewrap(place))
     finally:

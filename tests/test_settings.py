@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from app.cli import cli
 from app.core.embedded import EmbeddedServer
+from app.jobs.workplace import Workplace
 from app.main import create_app, make_runtime
 from app.security import catalogue
 from app.settings import Misconfigured, Mode, Settings, load, unsafe
@@ -289,6 +290,68 @@ def test_rel_31_the_check_says_everything_that_is_wrong_and_fails(
     ):
         assert len([line for line in said if line.startswith(beginning)]) == 1, said
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("DATABASE", "stepwell_migrate", "owns something, itself or by a role it is member of"),
+        ("DATABASE", "stepwell_worker", "is not the one of this process: connect as stepwell_api."),
+        ("DATABASE", "stepwell_backup", "bypasses row-level security"),
+        ("WORKER_DATABASE", "stepwell_migrate", "member of: connect as stepwell_worker."),
+        ("WORKER_DATABASE", "stepwell_api", "of this process: connect as stepwell_worker."),
+    ],
+)
+def test_authz_20_each_process_has_a_role_and_no_other_will_do(
+    server: EmbeddedServer,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    case: tuple[str, str, str],
+) -> None:
+    variable, role, sentence = case
+    result = check(
+        monkeypatch,
+        STEPWELL_DATA_DIR=str(settings.data_dir),
+        **{f"STEPWELL_{variable}_URL": server.url(role=role)},
+    )
+    assert result.exit_code == 1
+    assert f"The role {role} is " in result.stderr
+    assert sentence in result.stderr
+
+
+async def test_authz_20_a_worker_in_the_api_s_role_does_not_start(
+    server: EmbeddedServer, settings: Settings
+) -> None:
+    url = SecretStr(server.url(role="stepwell_api"))
+    place = Workplace.of(settings.model_copy(update={"worker_database_url": url}))
+    with pytest.raises(Misconfigured, match=r"connect as stepwell_worker\."):
+        await place.check()
+    await place.connections.close()
+
+
+@pytest.mark.parametrize("variable", ["PGSSLROOTCERT", "HOME"])
+def test_phi_08_the_check_says_that_the_authority_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
+) -> None:
+    monkeypatch.delenv("PGSSLROOTCERT", raising=False)
+    result = check(
+        monkeypatch,
+        **{variable: str(tmp_path / "nowhere")},
+        STEPWELL_DATABASE_URL=url("127.0.0.1:1/stepwell?ssl=verify-full").get_secret_value(),
+    )
+    assert result.exit_code == 1
+    assert result.stderr.startswith("The database's certificate cannot be verified: PGSSLROOTCERT")
+
+
+def test_rel_31_the_check_says_that_the_database_does_not_let_it_in(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = check(monkeypatch, STEPWELL_DATABASE_URL=server.url(role="nobody_at_all"))
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "The database does not let stepwell_api in: are the name and the password of its URL"
+        " right?\n"
+    )
 
 
 @pytest.mark.parametrize("place", ["127.0.0.1:1/stepwell", "/stepwell?host=/nowhere"])

@@ -52,9 +52,8 @@ class Workplace:
 
     async def check(self) -> None:
         """Refuse a database that does not keep its promises. Raises Misconfigured."""
-        async with self.connections.lane() as lane:
-            if findings := await catalogue.check(await lane.begun()):
-                raise Misconfigured(findings)
+        if findings := await catalogue.findings(self.connections, role=catalogue.WORKER_ROLE):
+            raise Misconfigured(findings)
 
     @asynccontextmanager
     async def enter(self, organization_id: UUID) -> AsyncIterator[AsyncSession]:

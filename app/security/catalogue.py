@@ -4,6 +4,9 @@ Run before the first request is served, by `stepwell check`, and by the tests: a
 adds a bare table, a plain foreign key or a view of its own stops the start.
 """
 
+import os
+import ssl
+from pathlib import Path
 from typing import Final
 
 import asyncpg
@@ -32,12 +35,19 @@ DEFINER_FUNCTIONS: Final = frozenset(
 )
 """The functions that may see across organizations (AUTHZ-24). Everything else is refused."""
 
+API_ROLE: Final = "stepwell_api"
+WORKER_ROLE: Final = "stepwell_worker"
+
+# Of a superuser pg_has_role says that it is everybody; of everybody, that they are themselves.
 _UNSAFE_ROLE: Final = """
-    select r.rolname::text from pg_roles r
-    where r.rolname = current_user and (
-        r.rolsuper or r.rolbypassrls
-        or exists (select from pg_class c where c.relowner = r.oid)
-        or exists (select from pg_proc p where p.proowner = r.oid)
+    select current_user::text where exists (
+        select from pg_roles r
+        where pg_has_role(r.oid, 'member') and (
+            r.rolsuper or r.rolbypassrls
+            or exists (select from pg_class c where c.relowner = r.oid)
+            or exists (select from pg_proc p where p.proowner = r.oid)
+            or exists (select from pg_namespace n where n.nspowner = r.oid)
+        )
     )
 """
 _TENANT_TABLES: Final = """
@@ -99,23 +109,48 @@ _LOGGED: Final = """
     order by 1
 """
 _UNREACHABLE: Final = "The database cannot be reached: does it run, and is its URL right?"
-_NOT_LET_IN: Final = frozenset({"28", "3D"})
+_NOT_LET_IN: Final = {
+    "28": "The database does not let {role} in: are the name and the password of its URL right?",
+    "3D": "The database that the URL of {role} names does not exist: create it, run roles.sql.",
+}
+_NO_AUTHORITY: Final = (
+    "The database's certificate cannot be verified: PGSSLROOTCERT must name the file of the"
+    " authority that signed it."
+)
 
 
-async def findings(connections: Connections) -> list[str]:
-    """The same of a database that may not answer at all."""
+async def findings(connections: Connections, *, role: str = API_ROLE) -> list[str]:
+    """The same of a database that may not answer at all, or not to this role."""
     try:
         async with connections.lane() as lane:
-            return await check(await lane.begun())
+            return await check(await lane.begun(), role=role)
     except Exception as error:
-        if not connection_lost(error) and (sqlstate(error) or "")[:2] not in _NOT_LET_IN:
+        if (sentence := _why_not(error, role)) is None:
             raise
-        return [_UNREACHABLE]
+        return [sentence]
 
 
-async def check(connection: asyncpg.Connection) -> list[str]:
-    """What is wrong with the database, a sentence each; nothing when it keeps its promises."""
-    findings = await _check_role(connection)
+def _why_not(error: BaseException, role: str) -> str | None:
+    """Why there is no connection, without a word of the driver's; None for anything else."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if (refusal := _NOT_LET_IN.get((sqlstate(cause) or "")[:2])) is not None:
+            return refusal.format(role=role)
+        if isinstance(cause, ssl.SSLError | asyncpg.ClientConfigurationError):
+            return _NO_AUTHORITY
+        cause = cause.__cause__
+    authority = os.environ.get("PGSSLROOTCERT")
+    if isinstance(error, FileNotFoundError) and authority and not Path(authority).is_file():
+        return _NO_AUTHORITY
+    return _UNREACHABLE if connection_lost(error) else None
+
+
+async def check(connection: asyncpg.Connection, *, role: str = API_ROLE) -> list[str]:
+    """What is wrong with the database, a sentence each; nothing when it keeps its promises.
+
+    `role` is the one this process must be: what it can do is what AUTHZ-20 lets it do.
+    """
+    findings = await _check_role(connection, role)
     revision = await _revision(connection)
     if revision != head():
         return [*findings, "The schema is not the one of this version: run `stepwell migrate`."]
@@ -132,12 +167,16 @@ async def check(connection: asyncpg.Connection) -> list[str]:
     return findings
 
 
-async def _check_role(connection: asyncpg.Connection) -> list[str]:
-    return [
-        f"The role {name} is a superuser, bypasses row-level security or owns something:"
-        " connect as stepwell_api."
+async def _check_role(connection: asyncpg.Connection, role: str) -> list[str]:
+    unsafe = [
+        f"The role {name} is a superuser, bypasses row-level security or owns something, itself"
+        f" or by a role it is member of: connect as {role}."
         for name in await _names(connection, _UNSAFE_ROLE)
     ]
+    present = await connection.fetchval("select current_user::text")
+    if unsafe or present == role:
+        return unsafe
+    return [f"The role {present} is not the one of this process: connect as {role}."]
 
 
 async def _revision(connection: asyncpg.Connection) -> str | None:
