@@ -10,7 +10,7 @@ from app.core.problems import Invalid, InvalidCursor, NotFound, problems
 from app.routers.pages import PageQuery, page_of
 from app.routers.route import router
 from app.schemas.connectivity import ConnectivityTestPage, ExchangeCreate, ExchangeRead
-from app.security.guards import Database, Requires
+from app.security.guards import Database, ReadLane, Requires, RequiresInLane
 from app.security.permissions import Permission
 from app.security.principal import Principal
 from app.services import connectivity
@@ -18,7 +18,7 @@ from app.services import connectivity
 routes = router("/v1/connectivity-tests", "connectivity")
 
 Tester = Annotated[Principal, Depends(Requires(Permission.CONNECTIVITY_TEST))]
-Reader = Annotated[Principal, Depends(Requires(Permission.CONNECTIVITY_READ))]
+Reader = Annotated[Principal, Depends(RequiresInLane(Permission.CONNECTIVITY_READ))]
 OfParticipant = Annotated[UUID | None, Query(description="Those of one participant only.")]
 
 
@@ -47,10 +47,10 @@ async def exchange_bodies(
 
 @routes.get("", responses=problems(InvalidCursor))
 async def list_connectivity_tests(
-    page: PageQuery, db: Database, principal: Reader, participant_id: OfParticipant = None
+    page: PageQuery, lane: ReadLane, principal: Reader, participant_id: OfParticipant = None
 ) -> ConnectivityTestPage:
     """List the tests that you may see; participants see their own."""
     found = await connectivity.list_tests(
-        db, principal, participant_id, after=page.after_id(), limit=page.limit
+        lane, principal, participant_id, after=page.after_id(), limit=page.limit
     )
     return page_of(ConnectivityTestPage, page, found)

@@ -8,19 +8,20 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Uuid, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import events
 from app.core import clock
+from app.core.database import Lane, Query
 from app.core.ids import new_id
 from app.core.problems import Conflict, FieldError, Invalid, NotFound, Problem
 from app.domain.connectivity import (
@@ -42,9 +43,9 @@ from app.schemas.connectivity import (
     FiguresRead,
 )
 from app.security import audit
-from app.security.access import participants_visible_to
+from app.security.access import participants_visible_to, reach_parameters, visible_participants
 from app.security.permissions import Permission
-from app.security.principal import Principal
+from app.security.principal import Principal, Reach
 
 TABLE: Final = "connectivity_test"
 _HOUR: Final = timedelta(hours=1)
@@ -177,36 +178,50 @@ async def _answer(
     test.token_digest = _digest(token)
     test.sent_at = test.updated_at = clock.wall()
     await db.flush()
+    measured = _figures(test.round_trips, test.download, test.upload)
     return ExchangeRead(
         id=test.id,
         next=test.step,
         send_characters=BODY_BYTES if test.step is TestStep.UPLOAD else 0,
         expires_at=test.expires_at,
-        figures=_figures_read(test),
+        figures=None if measured is None else FiguresRead.model_validate(measured),
         payload=payload,
         token=token,
     )
 
 
-async def list_tests(
-    db: AsyncSession, principal: Principal, participant_id: UUID | None, *, after: UUID, limit: int
-) -> Sequence[ConnectivityTestRead]:
-    """The tests that the caller may see, of one participant or of all, by id."""
-    query = (
-        select(ConnectivityTest)
+@cache
+def _page(reach: Reach, *, of_one: bool) -> Query:
+    after = bindparam("after", type_=Uuid)
+    statement = (
+        select(*ConnectivityTest.__table__.columns)
         .where(
             ConnectivityTest.id > after,
-            participants_visible_to(principal, ConnectivityTest.participant_id),
+            visible_participants(ConnectivityTest.participant_id, reach),
         )
         .order_by(ConnectivityTest.id)
-        .limit(limit + 1)
+        .limit(bindparam("limit"))
     )
-    if participant_id is not None:
-        query = query.where(ConnectivityTest.participant_id == participant_id)
-    rows = (await db.scalars(query)).all()
-    for row in rows:
-        await _audit(db, AuditAction.READ, Permission.CONNECTIVITY_READ, row)
-    return [_read(row) for row in rows]
+    if of_one:
+        statement = statement.where(ConnectivityTest.participant_id == bindparam("participant_id"))
+    return audit.read_many(statement, Permission.CONNECTIVITY_READ, TABLE)
+
+
+async def list_tests(
+    lane: Lane, principal: Principal, participant_id: UUID | None, *, after: UUID, limit: int
+) -> Sequence[ConnectivityTestRead]:
+    """The tests that the caller may see, of one participant or of all, by id."""
+    rows = await lane.all(
+        _page(principal.reach, of_one=participant_id is not None),
+        after=after,
+        limit=limit + 1,
+        participant_id=participant_id,
+        **reach_parameters(principal),
+    )
+    return [
+        ConnectivityTestRead.model_validate({**row, "figures": _figures_read(dict(row))})
+        for row in rows
+    ]
 
 
 async def latest_measured(db: AsyncSession, participant_id: UUID) -> Measured | None:
@@ -220,8 +235,10 @@ async def latest_measured(db: AsyncSession, participant_id: UUID) -> Measured | 
         .order_by(ConnectivityTest.id.desc())
         .limit(1)
     )
-    measured = None if row is None else _figures(row)
-    return None if row is None or measured is None else Measured(row.id, measured)
+    if row is None:
+        return None
+    measured = _figures(row.round_trips, row.download, row.upload)
+    return None if measured is None else Measured(row.id, measured)
 
 
 async def _check_rate(db: AsyncSession, participant_id: UUID, now: datetime) -> None:
@@ -252,27 +269,18 @@ async def _lock(db: AsyncSession, principal: Principal, test_id: UUID) -> Connec
     return test
 
 
-def _figures(test: ConnectivityTest) -> Figures | None:
-    if test.download is None or test.upload is None:
+def _figures(
+    round_trips: Sequence[int], download: int | None, upload: int | None
+) -> Figures | None:
+    """What a test showed; None before it is done."""
+    if download is None or upload is None:
         return None
-    return figures(test.round_trips, test.download, test.upload)
+    return figures(round_trips, download, upload)
 
 
-def _figures_read(test: ConnectivityTest) -> FiguresRead | None:
-    measured = _figures(test)
+def _figures_read(row: Mapping[str, Any]) -> FiguresRead | None:
+    measured = _figures(row["round_trips"], row["download"], row["upload"])
     return None if measured is None else FiguresRead.model_validate(measured)
-
-
-def _read(test: ConnectivityTest) -> ConnectivityTestRead:
-    return ConnectivityTestRead(
-        id=test.id,
-        version=test.version,
-        participant_id=test.participant_id,
-        step=test.step,
-        figures=_figures_read(test),
-        created_at=test.created_at,
-        finished_at=test.finished_at,
-    )
 
 
 def _digest(token: str) -> bytes:
