@@ -3,7 +3,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -12,9 +12,10 @@ import pytest
 from app.core import embedded
 from app.security import vault as vault_module
 from app.security.sealing import Cell, DataKey, LocalRootKey, RootKeys, Unsealable, key_id_of
-from app.security.vault import SEAL_BLOCK, SEAL_LIMIT, Connection, Vault
+from app.security.vault import SEAL_BLOCK, SEAL_LIMIT, Vault
 
 ROOT: Final = LocalRootKey(bytes(range(32)))
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Transaction = Callable[[UUID], AbstractAsyncContextManager[Connection]]
 Shred = Callable[[UUID], Awaitable[str]]
 
