@@ -492,6 +492,18 @@ async def test_a_move_that_the_state_does_not_allow_is_refused_with_those_that_i
     assert (await clinician.get(f"/v1/intakes/{intake}/transitions")).json()["items"] == []
 
 
+async def test_two_moves_at_one_moment_are_one(make: Make) -> None:
+    clinician, _, intake = await open_intake(make)
+
+    both = await asyncio.gather(
+        _move(clinician, intake, "screen"), _move(clinician, intake, "screen")
+    )
+
+    assert sorted(answer.status_code for answer in both) == [HTTPStatus.OK, HTTPStatus.CONFLICT]
+    found = (await clinician.get(f"/v1/intakes/{intake}/transitions")).json()["items"]
+    assert [each["to_state"] for each in found] == ["screening"]
+
+
 async def test_no_hand_makes_the_moves_of_a_recommendation_and_of_a_decision(make: Make) -> None:
     clinician, _, intake = await open_intake(make)
 
