@@ -24,7 +24,7 @@ class PlainFloor(Subject):
     """A web framework that answers one JSON object, without a database."""
 
     is_floor = True
-    scenarios = frozenset({"read"})
+    scenarios = frozenset({"read", "submit"})
 
     def __init__(self, name: str, module: str) -> None:
         self.name, self._module = name, module
@@ -45,11 +45,15 @@ class PlainFloor(Subject):
     async def exchanges(self, site: Site) -> Mapping[Operation, Exchange]:
         return {Operation.READ: _read(rows=1)}
 
+    @override
+    async def forms(self, site: Site, *, count: int) -> Exchange:
+        return _read(rows=1)
+
 
 class RecordFloor(PlainFloor):
     """A web framework over the tables of `floors.records`."""
 
-    scenarios = frozenset({"read", "list", "create", "growth", "start"})
+    scenarios = frozenset({"read", "list", "create", "growth", "start", "submit"})
 
     @override
     async def provision(self, site: Site) -> None:
@@ -64,6 +68,10 @@ class RecordFloor(PlainFloor):
             Operation.PAGE: _page(f"/records?after={record_id(middle)}"),
             Operation.CREATE: _create(),
         }
+
+    @override
+    async def forms(self, site: Site, *, count: int) -> Exchange:
+        return _create()
 
 
 _BEARER: Final = {"Authorization": f"Bearer {TOKEN}"}

@@ -4,6 +4,7 @@ A scenario sets up those who take part, each with a database of its own, and let
 While one is measured the others are paused, so that their timers do not count against it.
 """
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from itertools import count
 from typing import Final
 
 from benchmarks.database import Postgres
+from benchmarks.forms import add_form, score_form
 from benchmarks.harness import Contestant, Goal, Result, Sample, compare, percentile
 from benchmarks.load import Exchange, drive
 from benchmarks.processors import Layout, Meter, Usage, resident_mebibytes
@@ -173,6 +175,72 @@ async def _compare_requests(
     )
 
 
+# Forms ---------------------------------------------------------------------------------------
+
+_HANDS: Final = 4
+"""How many submit at once: people fill in forms, and do not end them all in one instant."""
+
+
+async def _submit(bench: Bench, subjects: Sequence[Subject]) -> list[Result]:
+    """Submitting a PHQ-9; of the floors, one record and its audit row, or one answer."""
+    async with AsyncExitStack() as stack:
+        contestants = []
+        for subject in subjects:
+            site = await bench.site(subject, rows=SMALL)
+            server = await stack.enter_async_context(bench.serving(subject, site))
+            server.pause()
+            turn = partial(_submit_turn, bench, subject, site, server)
+            contestants.append(Contestant(subject.name, turn))
+        return [await _compare_requests("submit", bench, contestants)]
+
+
+async def _submit_turn(bench: Bench, subject: Subject, site: Site, server: Server) -> Sample:
+    requests = bench.effort.requests
+    warm_up = max(100, requests // 10)
+    server.resume()
+    try:
+        # A form is submitted once, so that every turn needs fresh ones.
+        exchange = await subject.forms(site, count=requests + warm_up)
+        return await _submitted(bench, server, exchange, requests, warm_up)
+    finally:
+        server.pause()
+
+
+async def _submitted(
+    bench: Bench, server: Server, exchange: Exchange, requests: int, warm_up: int
+) -> Sample:
+    await drive(server.port, exchange, first=requests, count=warm_up, connections=_HANDS)
+    meter = bench.meter(server)
+    seconds = await drive(server.port, exchange, first=0, count=requests, connections=_HANDS)
+    usage = meter.read()
+    return {
+        "per s": requests / usage.elapsed,
+        **_latency(seconds),
+        **_cost(usage, units=requests),
+    }
+
+
+async def _score(bench: Bench, _: Sequence[Subject]) -> list[Result]:
+    """Scoring a PHQ-9 by itself, in this process, against an addition."""
+
+    async def turn(work: Callable[[], float]) -> Sample:
+        meter = Meter(server=os.getpid(), database=bench.postgres.pid)
+        return {"microseconds": work(), "others": meter.read().others}
+
+    return [
+        await compare(
+            "score",
+            [
+                Contestant("an addition and a band", partial(turn, add_form)),
+                Contestant("Stepwell's score", partial(turn, score_form)),
+            ],
+            rounds=bench.effort.rounds,
+            columns=("microseconds", "others"),
+            ratios_of=("microseconds",),
+        )
+    ]
+
+
 # Start ---------------------------------------------------------------------------------------
 
 
@@ -314,4 +382,6 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "growth": _growth,
     "start": _start,
     "fanout": _fanout,
+    "submit": _submit,
+    "score": _score,
 }

@@ -26,6 +26,7 @@ from app.security.sealing import Cell, DataKey, OrganizationKey
 from app.security.tokens import AccessClaims, Issuer
 from app.settings import Settings
 from benchmarks.floors.records import PAGE
+from benchmarks.forms import fill_in_forms
 from benchmarks.load import Exchange, request_bytes
 from benchmarks.rooms import TEXT, Member, give_accounts, make_rooms, open_venue
 from benchmarks.servers import Command, serving
@@ -44,7 +45,9 @@ class Stepwell(Subject):
     """The service with token, session check, tenant context, audit row and unsealing."""
 
     name = "Stepwell"
-    scenarios = frozenset({"read", "list", "create", "growth", "start", "fanout"})
+    scenarios = frozenset(
+        {"read", "list", "create", "growth", "start", "fanout", "submit", "score"}
+    )
     ready_path = "/readyz"
     ready_within = 2.5
 
@@ -122,6 +125,20 @@ class Stepwell(Subject):
             return await open_venue(
                 connection, self._organization_id, self._people, rooms=rooms, seats=seats
             )
+
+    @override
+    async def forms(self, site: Site, *, count: int) -> Exchange:
+        bearer = {"Authorization": f"Bearer {self._token()}"}
+        owners = [(each, self._keys[each]) for each in self._participants[:_OWN]]
+        async with _owner(site) as connection:
+            ids = await fill_in_forms(
+                connection, self._organization_id, self._account_id, owners, count
+            )
+
+        def submit(number: int) -> bytes:
+            return request_bytes("POST", f"/v1/assessments/{ids[number]}/submit", headers=bearer)
+
+        return Exchange(submit, HTTPStatus.OK, lambda body: bool(json.loads(body)["scores"]))
 
     def _token(self) -> str:
         now = clock.wall()

@@ -61,3 +61,7 @@ class Subject(ABC):
     async def venue(self, site: Site, *, rooms: int, seats: int) -> Venue:
         """Before every turn: a way in for each member, since tickets serve once."""
         raise NotImplementedError(f"{self.name} at port {site.port} has no {rooms} of {seats}.")
+
+    async def forms(self, site: Site, *, count: int) -> Exchange:
+        """Before every turn: `count` filled-in forms, and how form `n` of them is submitted."""
+        raise NotImplementedError(f"{self.name} at port {site.port} has no {count} forms.")
