@@ -326,7 +326,11 @@ def allow(principal: Principal, permission: Permission) -> Principal:
     """
     rule = POLICY[permission]
     if not rule.is_in_scope_of(principal):
-        raise InsufficientScope
+        scope = rule.scope_for(principal)
+        raise InsufficientScope(
+            f"It needs the scope {scope}.",
+            headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'},
+        )
     reach = rule.reach_of(principal)
     if reach is Reach.NONE:
         raise Forbidden

@@ -12,6 +12,7 @@ from typing import Final
 
 from app.domain.roles import AccountKind, StaffRole
 from app.security.principal import Principal, Reach
+from app.security.scopes import Context
 
 CLINICIAN: Final = StaffRole.CLINICIAN
 PRESCRIBER: Final = StaffRole.PRESCRIBER
@@ -112,8 +113,11 @@ class Rule:
 
     def is_in_scope_of(self, principal: Principal) -> bool:
         """Whether the app through which the caller acts was given the scope."""
-        context = "patient" if principal.kind is AccountKind.PARTICIPANT else "user"
-        return principal.scope.allows(context, self.resource, self.action)
+        return principal.scope.allows(_context_of(principal), self.resource, self.action)
+
+    def scope_for(self, principal: Principal) -> str:
+        """The smallest scope that gives the permission to an app of this caller."""
+        return f"{_context_of(principal)}/{self.scope}"
 
     def reach_of(self, principal: Principal) -> Reach:
         """What the permission gives this caller: the union over their roles."""
@@ -125,6 +129,10 @@ class Rule:
         for role in principal.roles:
             reach |= self.staff.get(role, NONE)
         return reach
+
+
+def _context_of(principal: Principal) -> Context:
+    return "patient" if principal.kind is AccountKind.PARTICIPANT else "user"
 
 
 _EVERY_ROLE = dict.fromkeys(StaffRole, ALL)

@@ -589,6 +589,11 @@ async def test_auth_31_a_token_gets_no_more_than_was_asked(
     assert tokens.scope == "user/Patient.rs user/Person.r"
     response = await phone.http.get("/v1/staff", headers=tokens.header)
     assert problem_of(response) == "insufficient-scope"
+    needed = "user/Practitioner.r"
+    assert needed in response.json()["detail"]
+    assert response.headers["WWW-Authenticate"] == (
+        f'Bearer error="insufficient_scope", scope="{needed}"'
+    )
 
 
 async def test_auth_31_a_refresh_for_what_the_role_does_not_give_is_refused(
