@@ -16,13 +16,13 @@ from openapi_spec_validator import validate
 from app import contract
 from app.contract.document import TAGS
 from app.contract.examples import Examples
-from app.contract.webhooks import FAMILIES
 from app.core import problems
 from app.core.problems import registered
 from app.jobs.sequencer import OWN_SUBJECT
 from app.main import create_app
 from app.runtime import Runtime
 from app.security.permissions import Permission
+from app.webhooks.families import FAMILIES
 from app.webhooks.payload import VERIFICATION
 
 Json = dict[str, Any]

@@ -1,11 +1,11 @@
 """The webhooks in the OpenAPI document: what a receiver gets, family by family (WH-01 to WH-04)."""
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
+from app.webhooks.families import FAMILIES
 from app.webhooks.payload import TEST, VERIFICATION, Happening, body_of
 from app.webhooks.signing import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER
 
@@ -13,56 +13,6 @@ Json = dict[str, Any]
 
 TAG: Final = "webhooks"
 
-# Everything that is sent, by its subject; a test looks for it in the code. Of what happens to the
-# endpoints themselves only the question whether they are there is sent, and what they ask for.
-FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
-    "account": ("activated", "password_changed"),
-    "alert": (
-        "opened",
-        "raised_again",
-        "escalated",
-        "acknowledged",
-        "assessed",
-        "dispositioned",
-        "closed",
-    ),
-    "assessment": ("assigned", "answered", "submitted", "corrected", "expired"),
-    "attendance": ("stated",),
-    "booking": ("created", "canceled"),
-    "care_team": ("joined", "left"),
-    "clock": ("moved",),
-    "connectivity_test": ("finished",),
-    "endpoint": ("verification", "tested"),
-    "enrollment": ("started", "authorized", "ended"),
-    "group": (
-        "created",
-        "member_joined",
-        "member_left",
-        "facilitator_joined",
-        "facilitator_left",
-    ),
-    "instrument": ("loaded", "adapted", "switched_on", "switched_off"),
-    "intake": ("moved", "updated", "recommended", "decided", "deferred"),
-    "organization": ("created",),
-    "participant": ("invited", "updated"),
-    "plan": (
-        "drafted",
-        "updated",
-        "proposed",
-        "signed",
-        "activated",
-        "superseded",
-        "revoked",
-    ),
-    "program": ("opened", "updated", "policy_loaded"),
-    "referral": ("created",),
-    "room": ("member_removed",),
-    "series": ("created", "ended"),
-    "session": ("scheduled", "started", "ended", "conflicted", "canceled"),
-    "sign_in": ("created", "ended"),
-    "staff": ("created", "invited", "updated", "disabled", "authorized"),
-    "track": ("opened",),
-}
 _ABOUT_A_PARTICIPANT: Final = frozenset(
     {
         "account",

@@ -4,12 +4,19 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from annotated_types import Len
-from pydantic import MISSING, ConfigDict, Field, StringConstraints
+from pydantic import MISSING, AfterValidator, ConfigDict, Field, StringConstraints
 from pydantic.config import JsonDict
+from pydantic_core import PydanticCustomError
 
+from app.core.problems.validation import explain
 from app.models.webhooks import DeliveryState, EndpointState
 from app.schemas.base import Page, ReadSchema, Schema
 from app.schemas.types import Instant
+from app.webhooks.families import is_known
+
+explain(
+    {"unknown_event_type": "No event is of this type: the webhooks in /openapi.json list them."}
+)
 
 _ID: Final = "019a8f3e-5c1b-7d20-9b43-5a6f1c2d3e{:02x}"
 _URL: Final = "https://receiver.example.org/stepwell"
@@ -53,11 +60,20 @@ EndpointUrl = Annotated[
     StringConstraints(min_length=1, max_length=2048),
     Field(description="An https URL, on port 443 or 8443, of a host with a name."),
 ]
+
+
+def _known(pattern: str) -> str:
+    if not is_known(pattern):
+        raise PydanticCustomError("unknown_event_type", "no event is of this type")
+    return pattern
+
+
 EventType = Annotated[
     str,
     StringConstraints(
         max_length=100, pattern=r"^(?:\*|[a-z]+(?:_[a-z]+)*\.(?:\*|[a-z]+(?:_[a-z]+)*))$"
     ),
+    AfterValidator(_known),
     Field(description="A type such as `plan.signed`, all of a subject (`plan.*`), or `*`."),
 ]
 EventTypes = Annotated[frozenset[EventType], Len(1, 50)]

@@ -47,6 +47,22 @@ async def test_wh_03_the_secret_is_shown_once(administrator: Person) -> None:
     assert read.headers["ETag"] == registered.headers["ETag"] == '"1"'
 
 
+@pytest.mark.parametrize("unknown", ["plan.singed", "program.created", "nope.*", "plan.s"])
+async def test_types_that_no_event_has_are_refused_where_they_stand(
+    administrator: Person, endpoint: dict[str, Any], unknown: str
+) -> None:
+    types = {"event_types": ["plan.*", unknown]}
+    registered = await administrator.post("/v1/webhooks", json={**BODY, **types})
+    changed = await administrator.patch(path(endpoint), json=types, headers={"If-Match": '"1"'})
+
+    for answer in (registered, changed):
+        assert answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+        [error] = answer.json()["errors"]
+        assert (error["pointer"], error["code"]) == ("/event_types/1", "unknown_event_type")
+        assert "/openapi.json" in error["detail"]
+        assert unknown not in answer.text
+
+
 async def test_wh_03_the_secret_rests_sealed(make: Make, endpoint: dict[str, Any]) -> None:
     async with make.transaction() as db:
         stored = await db.scalar(
