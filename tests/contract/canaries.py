@@ -29,7 +29,7 @@ _ORGANIZATIONAL: Final = frozenset(
     }
 )
 _FORMAL: Final = frozenset({"format", "pattern", "enum", "const"})
-_OWN_RULES: Final = frozenset({"at", "rule", "time_zone", "token", "url"})
+_OWN_RULES: Final = frozenset({"at", "payload", "rule", "time_zone", "token", "url"})
 """Fields that hold text of a form that their type checks by itself."""
 
 
