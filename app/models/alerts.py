@@ -89,4 +89,6 @@ class AlertStep(Tenant, Base):
     kind: Mapped[Code]
     actor_id: Mapped[UUID | None]
     note: Mapped[Sealed | None]
+    detector_version: Mapped[Code | None]
+    """Which phrases were looked for, where a text signal is what happened."""
     at: Mapped[datetime]

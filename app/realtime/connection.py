@@ -243,6 +243,7 @@ class Socket:
                 message_id=posted.entry_id,
                 sent_at=posted.at,
                 duplicate=posted.duplicate,
+                crisis_resources=list(posted.crisis_resources) or None,
             )
         )
 

@@ -27,6 +27,7 @@ from app.core import strict_json
 from app.core.problems import InvalidJson
 from app.domain.roles import RoomRole
 from app.models.rooms import EntryKind
+from app.schemas.assessments import CrisisResourceRead
 from app.schemas.types import Code, Count, Flag, Instant, MessageText, Position
 
 MAX_FRAME_BYTES: Final = 65_536
@@ -273,7 +274,8 @@ class Ack(Frame):
     """Done, and durable.
 
     `seq`, `message_id` and `sent_at` name the entry that was made, and are null where a request
-    makes none. `duplicate` says that the entry had been made before.
+    makes none. `duplicate` says that the entry had been made before. `crisis_resources` come to
+    an author whose text may mean danger, to be shown at once, and to nobody else.
     """
 
     type: Literal["ack"] = "ack"
@@ -283,6 +285,7 @@ class Ack(Frame):
     message_id: UUID | None = None
     sent_at: Instant | None = None
     duplicate: bool = False
+    crisis_resources: list[CrisisResourceRead] | None = OMITTED
 
 
 class Nack(Frame):

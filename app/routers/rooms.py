@@ -93,7 +93,11 @@ async def read_room_entries(
 async def post_room_entry(
     room_id: UUID, body: EntryCreate, lane: ReadLane, principal: RoomWriter
 ) -> EntryPosted:
-    """Say something in a room, once: a repeated `client_message_id` is answered as before."""
+    """Say something in a room, once: a repeated `client_message_id` is answered as before.
+
+    When what a participant writes may mean danger, staff are alerted, and the answer says whom
+    the author can reach at once. The message is posted all the same.
+    """
     posted = await posting.say(
         lane,
         principal,
@@ -103,7 +107,11 @@ async def post_room_entry(
         reply_to=body.reply_to,
     )
     return EntryPosted(
-        seq=posted.seq, entry_id=posted.entry_id, sent_at=posted.at, duplicate=posted.duplicate
+        seq=posted.seq,
+        entry_id=posted.entry_id,
+        sent_at=posted.at,
+        duplicate=posted.duplicate,
+        crisis_resources=list(posted.crisis_resources),
     )
 
 

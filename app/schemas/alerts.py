@@ -47,6 +47,7 @@ _STEPS: Final[list[JsonValue]] = [
         "actor_id": _ID.format(6),
         "note": None,
         "disposition": None,
+        "detector_version": None,
         "at": "2026-03-02T17:00:00Z",
     },
     {
@@ -55,6 +56,7 @@ _STEPS: Final[list[JsonValue]] = [
         "actor_id": _ID.format(4),
         "note": "Calling now, from the evening line.",
         "disposition": None,
+        "detector_version": None,
         "at": "2026-03-02T17:04:00Z",
     },
 ]
@@ -111,8 +113,15 @@ class AlertStepRead(ReadSchema):
     id: UUID
     kind: str
     actor_id: Annotated[UUID | None, Field(description="Null when the clock did it.")]
-    note: str | None
+    note: Annotated[
+        str | None,
+        Field(description="What somebody left; with `raised_again`, the text that raised it."),
+    ]
     disposition: DispositionRead | None
+    detector_version: Annotated[
+        str | None,
+        Field(description="The phrases that were looked for, when a text raised the alert."),
+    ]
     at: Instant
 
 
@@ -128,7 +137,10 @@ class AlertSummary(ReadSchema):
     code: str
     state: AlertState
     source: AlertSource
-    source_id: UUID | None
+    source_id: Annotated[
+        UUID | None,
+        Field(description="The assessment, or the author's membership of the room."),
+    ]
     policy_version: str
     opened_at: Instant
     acknowledge_by: Instant
@@ -148,5 +160,8 @@ class AlertRead(AlertSummary):
         json_schema_extra={"examples": [{**_ALERT, "excerpt": None, "steps": _STEPS}]}
     )
 
-    excerpt: str | None
+    excerpt: Annotated[
+        str | None,
+        Field(description="What was written around the phrase that raised it first."),
+    ]
     steps: list[AlertStepRead]

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from app.domain.roles import RoomKind, RoomRole
 from app.realtime.frames import Entry, Seq
+from app.schemas.assessments import CrisisResourceRead
 from app.schemas.base import Page, ReadSchema, Schema
 from app.schemas.types import Instant, MessageText
 
@@ -78,6 +79,13 @@ class EntryPosted(ReadSchema):
     entry_id: UUID
     sent_at: Instant
     duplicate: bool
+    crisis_resources: Annotated[
+        list[CrisisResourceRead],
+        Field(
+            description="To be shown to the author at once when there are any. None is no sign "
+            "of safety: what is written here is not watched as it comes."
+        ),
+    ]
 
 
 class TicketRead(ReadSchema):

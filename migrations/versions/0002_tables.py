@@ -690,6 +690,7 @@ def upgrade() -> None:
     sa.Column('kind', sa.Text(), nullable=False),
     sa.Column('actor_id', sa.Uuid(), nullable=True),
     sa.Column('note', sa.LargeBinary(), nullable=True),
+    sa.Column('detector_version', sa.Text(), nullable=True),
     sa.Column('at', sa.DateTime(timezone=True), nullable=False),
     sa.ForeignKeyConstraint(['organization_id', 'alert_id'], ['alert.organization_id', 'alert.id'], name=op.f('alert_step_alert_id_fkey')),
     sa.PrimaryKeyConstraint('organization_id', 'id', name=op.f('alert_step_pkey'))

@@ -8,10 +8,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import select
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
 from app.core import embedded
+from app.domain.alerts import Tier
+from app.models.alerts import Alert
 from app.models.rooms import EntryKind
 from app.settings import Settings
 from tests.clients.chat import ChatClient, RefusedError
@@ -174,6 +177,36 @@ async def test_ws_07_a_repeated_client_message_id_posts_once(
     assert [ack["duplicate"] for ack in acks] == [False, True, True, True]
     assert len({(ack["seq"], ack["message_id"], ack["sent_at"]) for ack in acks}) == 1
     assert [row.kind for row in await stage.log()].count(EntryKind.MESSAGE) == 1
+
+
+async def test_who_writes_of_danger_is_shown_help_and_nobody_else_is(
+    apis: list[ApiProcess], stage: Stage
+) -> None:
+    heron, wren = await stage.member("Blue Heron"), await stage.member("Small Wren")
+    async with raw(apis[0], heron) as author, raw(apis[1], wren) as other:
+        for socket in (author, other):
+            await ask(socket, "subscribe", ref="1", room_id=stage.room_id)
+            await hear(socket, "caught_up")
+        send = {"room_id": stage.room_id, "kind": "message", "client_message_id": uuid4()}
+        await ask(author, "send", ref="2", body="I want to die", **send)
+        ack, entry = await hear(author, "ack"), await hear(other, "entry")
+        edit = {"room_id": stage.room_id, "target_seq": ack["seq"]}
+        await ask(author, "edit", ref="3", body="I am going to kill myself tonight", **edit)
+        edited = await hear(author, "ack")
+        await ask(author, "edit", ref="4", body="I am sorry, I am with my sister now", **edit)
+        calm = await hear(author, "ack")
+
+    assert ack["crisis_resources"][0]["contacts"]
+    assert edited["crisis_resources"] == ack["crisis_resources"]
+    assert "crisis_resources" not in calm
+    assert "crisis_resources" not in entry
+    async with stage.make.transaction() as db:
+        (alert,) = await db.scalars(select(Alert))
+    assert (alert.participant_id, alert.tier, alert.opening) == (
+        heron.participant_id,
+        Tier.ACUTE,
+        2,
+    )
 
 
 async def test_messages_are_edited_retracted_and_marked_read(

@@ -98,7 +98,7 @@ def _kind(rule: EscalationRule) -> str:
 
 
 async def _escalate(db: AsyncSession, alert: Alert, rule: EscalationRule, now: datetime) -> None:
-    add_step(db, alert, _kind(rule), now)
+    await add_step(db, alert.id, alert.opening, _kind(rule), now)
     alert.updated_at = now
     await db.flush()
     await audit.record(

@@ -112,7 +112,7 @@ async def _step(db: AsyncSession, alert: Alert, action: AlertAction, note: str |
     step_id = new_id()
     key = await seals.participant_key(db, alert.participant_id)
     blob = seals.sealed(key, STEP, step_id, note=note)["note"]
-    add_step(db, alert, kind, now, step_id=step_id, note=blob)
+    await add_step(db, alert.id, alert.opening, kind, now, step_id=step_id, note=blob)
     alert.updated_at = now
     await db.flush()
     await audit.record(

@@ -64,7 +64,14 @@ _COLUMNS: Final = (
     Alert.acknowledged_by,
 )
 _STEPS: Final = Query(
-    select(AlertStep.id, AlertStep.kind, AlertStep.actor_id, AlertStep.note, AlertStep.at)
+    select(
+        AlertStep.id,
+        AlertStep.kind,
+        AlertStep.actor_id,
+        AlertStep.note,
+        AlertStep.detector_version,
+        AlertStep.at,
+    )
     .where(AlertStep.alert_id == bindparam("alert_id", type_=Uuid))
     .order_by(AlertStep.at, AlertStep.id)
 )
@@ -197,5 +204,6 @@ def _step_read(keys: seals.Keys, row: asyncpg.Record) -> AlertStepRead:
         actor_id=row["actor_id"],
         note=None if is_disposition else text,
         disposition=disposition,
+        detector_version=row["detector_version"],
         at=row["at"],
     )

@@ -31,7 +31,7 @@ from app.services.assessments.accepting import (
 )
 from app.services.assessments.answers import offered, opened_rows, rows_of, sealed_value
 from app.services.assessments.reading import get_assessment
-from app.services.assessments.safety import judge_answers, open_alerts
+from app.services.assessments.safety import hear_words, judge_answers, open_alerts
 from app.services.assessments.telling import record, record_look, saved
 from app.services.crisis import crisis_resources
 
@@ -74,7 +74,9 @@ async def save_answers(
         await record_look(db, assessment)
     raised = await judge_answers(db, assessment, instrument, answers, given)
     await open_alerts(db, assessment, raised, changed)
-    return await saved(db, principal, assessment, given, needs_help=any(raised.values()))
+    is_heard = await hear_words(db, assessment, instrument, changed)
+    needs_help = any(raised.values()) or is_heard
+    return await saved(db, principal, assessment, given, needs_help=needs_help)
 
 
 async def hear(
@@ -99,9 +101,10 @@ async def hear(
         if refusal(principal, instrument, (), each.item_id, each.value) is None
     }
     raised = await judge_answers(db, assessment, instrument, {**before, **given}, given)
-    changed = [k for k, v in given.items() if not is_same(before.get(k), v)]
+    changed = {k: v for k, v in given.items() if not is_same(before.get(k), v)}
     await open_alerts(db, assessment, raised, changed)
-    if not any(raised.values()):
+    is_heard = await hear_words(db, assessment, instrument, changed)
+    if not (is_heard or any(raised.values())):
         return problem
     card = [each.model_dump(mode="json") for each in await crisis_resources(db)]
     problem.members = {**problem.members, "crisis_resources": card}

@@ -27,7 +27,7 @@ from app.services.assessments.accepting import (
 from app.services.assessments.answering import hear
 from app.services.assessments.answers import opened_rows, rows_of, sealed_value
 from app.services.assessments.reading import TABLE, get_assessment
-from app.services.assessments.safety import judge_answers, open_alerts, open_alerts_once
+from app.services.assessments.safety import hear_words, judge_answers, open_alerts, open_alerts_once
 from app.services.assessments.submitting import finish, is_unsafe
 from app.services.assessments.telling import record, saved
 
@@ -104,7 +104,8 @@ async def correct(
     # What the corrected form has raised, people know, and have in hand.
     known = {flag["id"] for flag in original.flags or ()}
     await open_alerts_once(db, correction, (flag for flag in raised if flag.id not in known))
-    needs_help = any(raised_by_answer.values()) or is_unsafe(raised)
+    is_heard = await hear_words(db, correction, instrument, changed)
+    needs_help = any(raised_by_answer.values()) or is_unsafe(raised) or is_heard
     return await saved(db, principal, correction, changed, needs_help=needs_help)
 
 

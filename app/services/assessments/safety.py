@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.domain.instruments import Instrument
-from app.domain.scoring import Answers, Flag, flags_at_answer
+from app.domain.instruments import Instrument, ItemType
+from app.domain.scoring import Answers, AnswerValue, Flag, flags_at_answer
 from app.models.alerts import AlertSource
 from app.models.assessments import Assessment
+from app.services import signals
 from app.services.alerts.opening import Concern, open_alert, open_alert_once
 from app.services.assessments.answers import earlier_than
 
@@ -43,6 +44,23 @@ async def open_alerts(
     for item_id in changed:
         for flag in raised[item_id]:
             await open_alert(db, _concern(assessment, flag))
+
+
+async def hear_words(
+    db: AsyncSession,
+    assessment: Assessment,
+    instrument: Instrument,
+    changed: Mapping[str, AnswerValue | None],
+) -> bool:
+    """Look through the free text among changed answers; says whether it may mean danger."""
+    free = {item.id for item in instrument.items if item.type is ItemType.TEXT}
+    heard = signals.Heard(assessment.participant_id, AlertSource.ASSESSMENT, assessment.id)
+    cards = [
+        await signals.hear(db, heard, value)
+        for item_id, value in changed.items()
+        if item_id in free and isinstance(value, str)
+    ]
+    return any(cards)
 
 
 async def open_alerts_once(

@@ -3,9 +3,14 @@
 `post_entry` decides in the database, under the room's row lock: it takes the next number, knows
 whether the author is in the room at that moment, and answers a repeated `client_message_id` with
 the entry that it made the first time (WS-07). The text is sealed under its author's key before.
+
+What a participant writes is looked through for signs of danger in the same transaction. A sign
+opens an alert for staff and shows its author where to find help; the message goes its way
+untouched, and the room learns nothing (clinical reference, section 5.4).
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Final
@@ -15,12 +20,15 @@ from app.core import clock
 from app.core.database import Lane
 from app.core.ids import new_id
 from app.core.problems import Conflict, Forbidden, NotFound, Problem
+from app.models.alerts import AlertSource
 from app.models.audit import AuditAction
 from app.models.organizations import KeyPurpose
 from app.models.rooms import EntryKind
+from app.schemas.assessments import CrisisResourceRead
 from app.security import seals
 from app.security.permissions import Permission
 from app.security.principal import Principal
+from app.services import signals
 from app.services.rooms.reading import HOSTS, get_room
 
 RAISED: Final = "raised"
@@ -89,6 +97,9 @@ class Posted:
     entry_id: UUID
     at: datetime
     duplicate: bool
+    member_id: UUID
+    crisis_resources: Sequence[CrisisResourceRead] = ()
+    """Whom the author can reach at once, when what they wrote asks for it. For nobody else."""
 
 
 async def say(  # noqa: PLR0913 (what a message is)
@@ -106,7 +117,7 @@ async def say(  # noqa: PLR0913 (what a message is)
     """
     if reply_to is not None:
         await _target(lane, principal, room_id, reply_to)
-    return await _post(
+    posted = await _post(
         lane,
         principal,
         room_id,
@@ -115,6 +126,7 @@ async def say(  # noqa: PLR0913 (what a message is)
         client_message_id=client_message_id,
         reply_to=reply_to,
     )
+    return await _heard(lane, principal, posted, body)
 
 
 async def edit(
@@ -129,7 +141,8 @@ async def edit(
         raise NotYours
     if target.is_retracted:
         raise Retracted
-    return await _post(lane, principal, room_id, EntryKind.EDIT, body=body, target_seq=target_seq)
+    posted = await _post(lane, principal, room_id, EntryKind.EDIT, body=body, target_seq=target_seq)
+    return await _heard(lane, principal, posted, body)
 
 
 async def retract(
@@ -216,13 +229,34 @@ async def _post(  # noqa: PLR0913 (the columns of an entry)
     match row["outcome"]:
         case "posted" | "duplicate" as outcome:
             return Posted(
-                row["entry_seq"], row["entry_id"], row["entry_at"], outcome == "duplicate"
+                row["entry_seq"],
+                row["entry_id"],
+                row["entry_at"],
+                outcome == "duplicate",
+                row["member_id"],
             )
         case "closed":
             raise RoomClosed
         case _:
             await get_room(lane, principal, room_id)  # raises NotFound for who is not in it
             raise ListensOnly
+
+
+async def _heard(lane: Lane, principal: Principal, posted: Posted, body: str) -> Posted:
+    """Look through what a participant wrote; alerts are about participants.
+
+    The source is their membership, so that a conversation has one running alert for each concern
+    and each further sign in it is told there. A message that is sent again was heard before.
+    """
+    if principal.participant_id is None:
+        return posted
+    card = await signals.hear(
+        lane,
+        signals.Heard(principal.participant_id, AlertSource.MESSAGE, posted.member_id),
+        body,
+        is_repeated=posted.duplicate,
+    )
+    return replace(posted, crisis_resources=card)
 
 
 async def _key_of(lane: Lane, principal: Principal) -> seals.DataKey:
