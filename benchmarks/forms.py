@@ -40,7 +40,7 @@ async def fill_in_forms(
         forms.append(
             (
                 *(organization_id, form_id, participant_id, PHQ9.key, PHQ9.version),
-                *(True, "in_progress", account_id, 1, 1, now, now),
+                *(True, False, "in_progress", account_id, 1, 1, now, now),
             )
         )
         for item_id in _ITEMS:
@@ -57,7 +57,16 @@ async def fill_in_forms(
 
 _FORM: Final = (
     *("organization_id", "id", "participant_id", "instrument_key", "instrument_version"),
-    *("is_validated", "state", "assigned_by", "revision", "version", "created_at", "updated_at"),
+    *(
+        "is_validated",
+        "is_for_staff",
+        "state",
+        "assigned_by",
+        "revision",
+        "version",
+        "created_at",
+        "updated_at",
+    ),
 )
 _ANSWER: Final = (
     *("organization_id", "id", "assessment_id", "item_id", "value", "answered_by"),

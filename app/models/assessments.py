@@ -59,7 +59,8 @@ class ProgramMeasurement(Tenant, Base):
 class Assessment(Versioned, Tenant, Base):
     """One instrument, given to one participant, in the version it had on that day.
 
-    `taken_at` is when the person answered: a correction keeps that of what it corrects.
+    `is_for_staff` says that staff alone answer it. `taken_at` is when the person answered: a
+    correction keeps that of what it corrects.
     """
 
     __tablename__ = "assessment"
@@ -104,6 +105,7 @@ class Assessment(Versioned, Tenant, Base):
     instrument_key: Mapped[Code]
     instrument_version: Mapped[Code]
     is_validated: Mapped[bool]
+    is_for_staff: Mapped[bool]
     state: Mapped[AssessmentState] = word("state", AssessmentState)
     assigned_by: Mapped[UUID | None]
     battery_id: Mapped[UUID | None]

@@ -493,6 +493,7 @@ def upgrade() -> None:
     sa.Column('instrument_key', sa.Text(), nullable=False),
     sa.Column('instrument_version', sa.Text(), nullable=False),
     sa.Column('is_validated', sa.Boolean(), nullable=False),
+    sa.Column('is_for_staff', sa.Boolean(), nullable=False),
     sa.Column('state', sa.Text(), nullable=False),
     sa.Column('assigned_by', sa.Uuid(), nullable=True),
     sa.Column('battery_id', sa.Uuid(), nullable=True),

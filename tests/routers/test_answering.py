@@ -225,6 +225,18 @@ async def test_a_battery_is_given_whole(make: Make) -> None:
     assert [each["instrument_key"] for each in left] == ["gad-7"]
 
 
+async def test_what_staff_alone_answer_is_due_to_staff_alone(make: Make) -> None:
+    clinician, participant = await treated(make)
+    given = await assigned(clinician, participant, "asq")
+
+    due = [
+        (await person.get("/v1/assessments?is_due=true")).json()["items"]
+        for person in (clinician, participant)
+    ]
+
+    assert [[each["id"] for each in items] for items in due] == [[given["id"]], []]
+
+
 @pytest.mark.parametrize(
     ("keys", "place"), [(["phq-9", "nothing"], 1), (["gad-7", "phq-9", "gad-7"], 2)]
 )

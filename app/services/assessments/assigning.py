@@ -21,7 +21,7 @@ from app.schemas.assessments import (
 from app.security.permissions import Permission
 from app.security.principal import Principal
 from app.services import instruments
-from app.services.assessments.reading import columns, summary
+from app.services.assessments.reading import columns, is_for_staff, summary
 from app.services.assessments.telling import record
 from app.services.participants import get_participant
 
@@ -104,6 +104,7 @@ def _given(  # noqa: PLR0913 (what, to whom, by whom, when and together with wha
         instrument_key=instrument.key,
         instrument_version=instrument.version,
         is_validated=instrument.is_validated,
+        is_for_staff=is_for_staff(instrument),
         state=AssessmentState.ASSIGNED,
         assigned_by=principal.account_id,
         battery_id=battery_id,

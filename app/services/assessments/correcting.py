@@ -120,6 +120,7 @@ async def _revise(db: AsyncSession, original: Assessment, reason: str, said: _Sa
         instrument_key=original.instrument_key,
         instrument_version=original.instrument_version,
         is_validated=original.is_validated,
+        is_for_staff=original.is_for_staff,
         state=AssessmentState.IN_PROGRESS,
         assigned_by=original.assigned_by,
         battery_id=original.battery_id,

@@ -106,7 +106,7 @@ def _one(reach: Reach) -> Query:
 
 
 @cache
-def _page(reach: Reach, *, of_one: bool, is_due: bool) -> Query:
+def _page(reach: Reach, *, of_one: bool, is_due: bool, is_own: bool) -> Query:
     statement = (
         select(*_COLUMNS)
         .where(
@@ -127,6 +127,8 @@ def _page(reach: Reach, *, of_one: bool, is_due: bool) -> Query:
             or_(Assessment.opens_at.is_(None), Assessment.opens_at <= _NOW),
             or_(Assessment.expires_at.is_(None), Assessment.expires_at > _NOW),
         )
+    if is_due and is_own:
+        statement = statement.where(~Assessment.is_for_staff)
     return audit.read_many(statement, Permission.ASSESSMENT_LIST, TABLE)
 
 
@@ -149,10 +151,15 @@ async def list_assessments(  # noqa: PLR0913 (whose, which, and which page of th
 ) -> Sequence[AssessmentSummary]:
     """The assessments that the caller may see, of one participant or of all, by id.
 
-    With `is_due`, those that can be answered at this moment.
+    With `is_due`, those that can be answered at this moment; for a participant, by themselves.
     """
     rows = await lane.all(
-        _page(principal.reach, of_one=participant_id is not None, is_due=is_due),
+        _page(
+            principal.reach,
+            of_one=participant_id is not None,
+            is_due=is_due,
+            is_own=not principal.is_staff,
+        ),
         after=after,
         limit=limit + 1,
         participant_id=participant_id,
@@ -208,6 +215,14 @@ def informant_of(instrument: Instrument, item_id: str) -> Informant | None:
     """Who answers an item; None for an item that the definition does not have."""
     item = instrument.item(item_id)
     return None if item is None else item.answered_by or instrument.informant
+
+
+def is_for_staff(instrument: Instrument) -> bool:
+    """Whether staff alone answer an instrument: an interview, say, or what was observed."""
+    return all(
+        (item.answered_by or instrument.informant) is not Informant.SELF
+        for item in instrument.items
+    )
 
 
 async def composed(handle: Handle, principal: Principal, row: Mapping[str, Any]) -> AssessmentRead:

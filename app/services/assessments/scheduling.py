@@ -36,7 +36,7 @@ from app.models.participants import Participant
 from app.models.programs import Program
 from app.security import audit
 from app.services import instruments, measurements
-from app.services.assessments.reading import TABLE
+from app.services.assessments.reading import TABLE, is_for_staff
 from app.services.assessments.telling import record
 from app.services.instruments import InstrumentUnavailable
 
@@ -235,6 +235,7 @@ async def _give(db: AsyncSession, form: _Form, instrument: Instrument, now: date
             instrument_key=instrument.key,
             instrument_version=instrument.version,
             is_validated=instrument.is_validated,
+            is_for_staff=is_for_staff(instrument),
             state=AssessmentState.ASSIGNED,
             occasion=asked.occasion,
             occasion_on=asked.on,
