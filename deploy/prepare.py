@@ -19,8 +19,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from app.security.keyring import KeyRing
-from app.security.sealing import LocalRootKey
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by its path, from anywhere
+
+from app.security.keyring import KeyRing  # noqa: E402  # found by the line above
+from app.security.sealing import LocalRootKey  # noqa: E402  # likewise
 
 LIFETIME = timedelta(days=825)
 
@@ -38,6 +40,7 @@ def make_certificate(directory: Path, host: str) -> None:
     """
     if (directory / "server.crt").exists():
         return
+    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority_name, server_name = _name("Stepwell database authority"), _name(host)
     authority = (

@@ -20,6 +20,7 @@ from app.core import embedded
 from app.core.embedded.programs import Programs, server_user
 from app.security.keyring import KeyRing
 from app.security.sealing import LocalRootKey
+from app.webhooks.urls import PORTS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,6 +43,39 @@ def test_the_example_names_everything_that_compose_asks_for() -> None:
 
     assert set(re.findall(r"(?m)^(\w+)=", example)) == asked
     assert {"STEPWELL_SMTP_URL", "STEPWELL_MAIL_FROM"} <= asked
+
+
+def test_a_policy_lets_out_what_the_worker_sends_and_in_who_measures() -> None:
+    policies = (ROOT / "deploy" / "kubernetes" / "network.yaml").read_text(encoding="utf-8")
+    ports = {
+        name: set(map(int, re.findall(r"port: (\d+)", policy)))
+        for policy in policies.split("\n---\n")
+        for name in re.findall(r"(?m)^  name: (\S+)", policy)
+    }
+
+    assert ports["stepwell-webhooks"] == PORTS
+    assert ports["stepwell-mail"] == {465, 587}
+    assert ports["stepwell-metrics"] == {8000, 8001}
+
+
+def test_containers_are_waited_for_as_long_as_the_operator_is_told() -> None:
+    compose = (ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8")
+
+    assert re.findall(r"stop_grace_period: (\d+)s", compose)[0] == "40"
+
+
+def test_prepare_runs_by_its_path_from_anywhere_and_makes_its_directory(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    for arguments in (["keys", "keys"], ["tls", "deep/tls", "localhost"]):
+        subprocess.run(  # noqa: S603 (this interpreter, and a script of ours)
+            [sys.executable, str(ROOT / "deploy" / "prepare.py"), *arguments],
+            cwd=tmp_path,
+            env=environment,
+            check=True,
+        )
+
+    assert (tmp_path / "keys" / "root.key").exists()
+    assert (tmp_path / "deep" / "tls" / "server.crt").exists()
 
 
 def test_phi_08_keys_are_made_once_and_only_their_owner_reads_them(tmp_path: Path) -> None:
