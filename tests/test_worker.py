@@ -50,13 +50,14 @@ from app.notifications import Template
 from app.settings import Misconfigured, Mode, Settings
 from tests.factories import Make, Person
 from tests.webhooks.receivers import Authority
-from tests.working import workplace
+from tests.working import set_aside_what_others_left, workplace
 
 PATIENCE = 30
 
 
 @pytest.fixture
 async def place(server: embedded.EmbeddedServer, settings: Settings) -> AsyncIterator[Workplace]:
+    await set_aside_what_others_left(server)
     async with workplace(server, settings) as place:
         yield place
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 from pydantic import SecretStr
 
 from app.core import embedded
@@ -29,6 +30,18 @@ async def workplace(
         yield place
     finally:
         await place.connections.close()
+
+
+async def set_aside_what_others_left(server: embedded.EmbeddedServer) -> None:
+    """Let no delivery be due that an earlier test made; it would take the turn of another."""
+    admin = await asyncpg.connect(host=str(server.socket_dir), user="postgres", database="stepwell")
+    try:
+        await admin.execute(
+            "update stepwell.webhook_delivery set next_attempt_at = now() + interval '1 year'"
+            " where state = 'waiting'"
+        )
+    finally:
+        await admin.close()
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from app.main import create_app, make_runtime
 from app.runtime import Runtime
 from app.settings import Settings
 from tests.factories import Make, Person
-from tests.working import workplace
+from tests.working import set_aside_what_others_left, workplace
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,7 @@ async def make(app: FastAPI, local_runtime: Runtime) -> AsyncIterator[Make]:
 
 @pytest.fixture
 async def place(server: embedded.EmbeddedServer, settings: Settings) -> AsyncIterator[Workplace]:
+    await set_aside_what_others_left(server)
     async with workplace(server, settings) as place:
         yield place
 
