@@ -87,9 +87,7 @@ async def leave(lane: Lane, presence_ids: Collection[UUID], at: datetime) -> Non
         await attendance.end_presence(lane, presence_id, at)
     gone = await lane.fetch(_LEAVE, list(presence_ids))
     for row in gone:
-        if not await lane.fetchval(
-            _ELSEWHERE, row["room_id"], row["member_id"], clock.wall()
-        ):
+        if not await lane.fetchval(_ELSEWHERE, row["room_id"], row["member_id"], clock.wall()):
             await tell(lane, row["room_id"], row["member_id"], "absent")
 
 
