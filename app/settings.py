@@ -4,10 +4,13 @@ A wrong or missing value stops the start with a sentence that says what to do.
 """
 
 import hmac
+import os
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from difflib import get_close_matches
 from enum import StrEnum, unique
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
@@ -29,6 +32,15 @@ class Mode(StrEnum):
     DEVELOPMENT = "development"
     PRODUCTION = "production"
 
+
+_LONGEST: Final[Mapping[str, timedelta]] = {
+    "access_token_lifetime": timedelta(minutes=15),
+    "staff_idle": timedelta(hours=1),
+    "participant_idle": timedelta(hours=12),
+    "staff_absolute": timedelta(hours=24),
+    "participant_absolute": timedelta(days=90),
+}
+"""How far the limits of sign-ins may be widened where real people are behind them (AUTH-14)."""
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", ""})
 
@@ -192,8 +204,26 @@ class Settings(BaseSettings):
         return str(self.public_url).rstrip("/")
 
 
+def misspelled(environment: Iterable[str]) -> list[str]:
+    """Variables that no setting reads and that look like one: they would have no effect.
+
+    Others are left alone: compose, Kubernetes and the tests have variables of their own.
+    """
+    prefix = "STEPWELL_"
+    known = [f"{prefix}{name.upper()}" for name in Settings.model_fields]
+    unknown = sorted(
+        name
+        for name in environment
+        if name.startswith(prefix) and name not in known and not name.startswith(f"{prefix}TEST_")
+    )
+    likely = ((name, get_close_matches(name, known, 1, cutoff=0.9)) for name in unknown)
+    return [f"{name} is no setting: is {near[0]} meant?" for name, near in likely if near]
+
+
 def load() -> Settings:
-    """Read the environment; raises Misconfigured with a sentence for each wrong value."""
+    """Read the environment; raises Misconfigured with a sentence for each wrong value or name."""
+    if sentences := misspelled(os.environ):
+        raise Misconfigured(sentences)
     try:
         return Settings()
     except ValidationError as error:
@@ -226,13 +256,31 @@ def unsafe(settings: Settings) -> list[str]:
         findings.append("STEPWELL_PUBLIC_URL must begin with https://.")
     if settings.allow_local_webhooks:
         findings.append("STEPWELL_ALLOW_LOCAL_WEBHOOKS must not be set in production.")
-    if any(origin.startswith("http://") for origin in settings.origins):
-        findings.append("STEPWELL_ORIGINS may name only https:// origins in production.")
+    if any(not _is_web_origin(origin) for origin in settings.origins):
+        findings.append(
+            "STEPWELL_ORIGINS may name only https:// origins in production, as a browser sends"
+            " them: https://app.example.org, with neither a path nor a slash at the end."
+        )
+    findings += [
+        f"STEPWELL_{name.upper()} may not be longer than {longest} in production (AUTH-14)."
+        for name, longest in _LONGEST.items()
+        if getattr(settings, name) > longest
+    ]
     if "*" in settings.hosts or "testserver" in settings.hosts:
         findings.append("STEPWELL_HOSTS must name the host names of this service.")
     if not settings.part2_notice.strip():
         findings.append("STEPWELL_PART2_NOTICE is empty: give the current text of 42 CFR 2.32.")
     return findings
+
+
+def _is_web_origin(origin: str) -> bool:
+    parts = urlsplit(origin)
+    return (
+        parts.scheme == "https"
+        and bool(parts.hostname)
+        and "*" not in origin
+        and (origin == f"https://{parts.netloc}" and "@" not in parts.netloc)
+    )
 
 
 def _unsafe_database(name: str, url: SecretStr | None) -> list[str]:

@@ -21,8 +21,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by its path, from anywhere
 
-from app.security.keyring import KeyRing  # noqa: E402  # found by the line above
-from app.security.sealing import LocalRootKey  # noqa: E402  # likewise
+from app.security.keyring import KeyRing
+from app.security.sealing import LocalRootKey
 
 LIFETIME = timedelta(days=825)
 

@@ -4,6 +4,7 @@ The broken databases are real ones: each is broken inside a transaction that is 
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from app.core.embedded import EmbeddedServer
 from app.jobs.workplace import Workplace
 from app.main import create_app, make_runtime
 from app.security import catalogue
-from app.settings import Misconfigured, Mode, Settings, load, unsafe
+from app.settings import Misconfigured, Mode, Settings, load, misspelled, unsafe
 from tests.processes import DidNotStart, api_processes
 
 SAFE: Final[Mapping[str, Any]] = {
@@ -34,6 +35,10 @@ KEYS_ARE_NAMED: Final = {
     "STEPWELL_ROOT_KEY_FILE": "root.key",
     "STEPWELL_TOKEN_KEYS_DIR": "tokens",
 }
+ORIGINS: Final = (
+    "STEPWELL_ORIGINS may name only https:// origins in production, as a browser sends them:"
+    " https://app.example.org, with neither a path nor a slash at the end."
+)
 SUPERUSER: Final = "The role stepwell_api is a superuser, bypasses row-level security or owns some"
 OTHER_SCHEMA: Final = "The schema is not the one of this version: run `stepwell migrate`."
 
@@ -80,9 +85,33 @@ def test_rel_31_safe_settings_are_safe() -> None:
             {"allow_local_webhooks": True},
             "STEPWELL_ALLOW_LOCAL_WEBHOOKS must not be set in production.",
         ),
-        (
-            {"origins": ("https://app.example", "http://app.example")},
-            "STEPWELL_ORIGINS may name only https:// origins in production.",
+        *(
+            ({"origins": ("https://app.example", origin)}, ORIGINS)
+            for origin in (
+                "http://app.example",
+                "*",
+                "https://*.example",
+                "https://app.example/",
+                "https://app.example/path",
+                "https://me@app.example",
+                "app.example",
+            )
+        ),
+        *(
+            (
+                {name: timedelta(days=days)},
+                (
+                    f"STEPWELL_{name.upper()} may not be longer than {longest} in production"
+                    " (AUTH-14)."
+                ),
+            )
+            for name, days, longest in (
+                ("access_token_lifetime", 30, "0:15:00"),
+                ("staff_idle", 365, "1:00:00"),
+                ("participant_idle", 365, "12:00:00"),
+                ("staff_absolute", 3650, "1 day, 0:00:00"),
+                ("participant_absolute", 91, "90 days, 0:00:00"),
+            )
         ),
         ({"hosts": ("*",)}, "STEPWELL_HOSTS must name the host names of this service."),
         ({"hosts": ("testserver",)}, "STEPWELL_HOSTS must name the host names of this service."),
@@ -150,6 +179,25 @@ def test_rel_31_a_value_that_means_nothing_stops_the_start_and_is_not_repeated(
         load()
     assert sentence in str(refused.value)
     assert value not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("PROT", "PORT"), ("ORIGIN", "ORIGINS"), ("DATABSE_URL", "DATABASE_URL")]
+)
+def test_a_misspelled_variable_is_said(
+    monkeypatch: pytest.MonkeyPatch, typed: str, meant: str
+) -> None:
+    monkeypatch.setenv(f"STEPWELL_{typed}", "secret")
+    with pytest.raises(Misconfigured) as refused:
+        load()
+    assert refused.value.sentences == [
+        f"STEPWELL_{typed} is no setting: is STEPWELL_{meant} meant?"
+    ]
+
+
+def test_variables_of_others_are_left_alone() -> None:
+    others = ("PARENT_PID", "DOMAIN", "API_PASSWORD", "TEST_DATABASE_URL", "PORT_8000_TCP")
+    assert misspelled(f"STEPWELL_{name}" for name in others) == []
 
 
 # The database
