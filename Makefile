@@ -26,7 +26,7 @@ serve: $(SERVING)  ## Serve the API, with an embedded PostgreSQL unless STEPWELL
 	$(PYTHON) -m app serve
 
 test: $(VENV)/.dev  ## Run the tests, with coverage
-	$(PYTHON) -m pytest -q -n 2 --dist loadgroup --cov=app --cov-branch --cov-fail-under=90
+	$(PYTHON) -m pytest -q -n 2 --no-loadscope-reorder --cov=app --cov-branch --cov-fail-under=90
 
 check: lint contracts drift types  ## Everything but the tests, in the order that fails fastest
 

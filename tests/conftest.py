@@ -12,12 +12,14 @@ import hypothesis
 import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
+from xdist.remote import Producer  # type: ignore[import-untyped]  # it has no types
 
 from app import migrate
 from app.core import embedded
 from app.main import create_app, make_runtime
 from app.runtime import Runtime
 from app.settings import Settings
+from tests.distribution import ByFile, longest_first
 from tests.factories import Make
 
 # A machine under load is slow; only a wrong answer may fail a law.
@@ -25,11 +27,16 @@ hypothesis.settings.register_profile("stepwell", deadline=None)
 hypothesis.settings.load_profile("stepwell")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one worker; those over every route share a world that is dear."""
-    for item in items:
-        is_contract = item.path.parent.name == "contract"
-        item.add_marker(pytest.mark.xdist_group("contract" if is_contract else str(item.path)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """Keep together what shares dear fixtures, whatever `--dist` says."""
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a process of several, begin with what takes longest."""
+    if hasattr(config, "workerinput"):
+        longest_first(items)
 
 
 @pytest.fixture(scope="session")
