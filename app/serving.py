@@ -1,7 +1,9 @@
 """One API process: how it listens, and how it leaves without dropping anybody (WS-18)."""
 
 import asyncio
+import errno
 import gc
+import socket
 from collections.abc import Callable
 from types import FrameType
 from typing import ClassVar, Final
@@ -141,12 +143,31 @@ def _spare_the_collector() -> None:
     gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
 
 
+def _refuse_what_is_taken(settings: Settings) -> None:
+    """Raises Misconfigured when the port cannot be had: of all starts that fail, the commonest."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As the server binds: connections of a process that ended do not keep the port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
+                raise
+            sentence = (
+                f"Port {settings.port} of {settings.host} cannot be had: another process listens"
+                " there, or it needs rights. Set STEPWELL_PORT to another one."
+            )
+            raise Misconfigured([sentence]) from None
+
+
 def run(app: FastAPI, settings: Settings, *, said: Callable[[], None]) -> None:
     """Serve until a signal comes; `said` is called once when requests are accepted.
 
     Raises Misconfigured with what the start found wrong; the server's log would not say it.
     """
     logging.configure()
+    _refuse_what_is_taken(settings)
     config = configuration(app, settings)
     server = Server(config, app, said=said)
     try:

@@ -1,6 +1,7 @@
 """The server's own limits, over real sockets: heads that never end, and headers that lie."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -15,7 +16,7 @@ from app.core import clock
 from app.core.embedded import EmbeddedServer
 from app.main import create_app, make_runtime
 from app.runtime import Runtime
-from app.settings import Settings
+from app.settings import Misconfigured, Settings
 from tests.factories import Make
 from tests.processes import free_port
 from tests.watching import Watcher, watch
@@ -184,3 +185,13 @@ async def test_api_03_another_address_in_a_header_buys_no_more_requests(
         ]
 
     assert HTTPStatus.TOO_MANY_REQUESTS in {answer.status_code for answer in answers}
+
+
+def test_a_port_that_is_taken_is_a_sentence(app: FastAPI, settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = settings.model_copy(update={"port": other.getsockname()[1]})
+        with pytest.raises(Misconfigured, match="another process listens there") as refused:
+            serving.run(app, taken, said=pytest.fail)
+
+    [sentence] = refused.value.sentences
+    assert sentence.startswith(f"Port {taken.port} of 127.0.0.1 cannot be had")

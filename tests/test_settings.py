@@ -195,6 +195,23 @@ def test_a_misspelled_variable_is_said(
     ]
 
 
+@pytest.mark.parametrize(
+    ("environment", "issuer"),
+    [
+        ({}, "http://127.0.0.1:8000"),
+        ({"PORT": "8123"}, "http://127.0.0.1:8123"),
+        ({"PORT": "0"}, "http://127.0.0.1:8000"),
+        ({"PORT": "8123", "PUBLIC_URL": "https://api.example"}, "https://api.example"),
+    ],
+)
+def test_the_address_that_is_said_is_the_one_that_is_served(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], issuer: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(f"STEPWELL_{name}", value)
+    assert load().issuer == issuer
+
+
 def test_variables_of_others_are_left_alone() -> None:
     others = ("PARENT_PID", "DOMAIN", "API_PASSWORD", "TEST_DATABASE_URL", "PORT_8000_TCP")
     assert misspelled(f"STEPWELL_{name}" for name in others) == []

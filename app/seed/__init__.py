@@ -108,7 +108,9 @@ async def _plan(stage: Stage, enrollments: dict[str, UUID]) -> None:
 
 
 async def _instructions(runtime: Runtime) -> list[str]:
-    issuer = runtime.settings.issuer
+    issuer, port = runtime.settings.issuer, runtime.settings.port
+    usual = port == Settings.model_fields["port"].default
+    token = f"{'' if usual else f'STEPWELL_PORT={port} '}.venv/bin/stepwell token ADDRESS"
     tokens = await development.issue_development_token(
         runtime, address("clinician"), organization=SLUG
     )
@@ -122,7 +124,7 @@ async def _instructions(runtime: Runtime) -> list[str]:
         f"  {address(participants[0]):<42} participant; so are the others up to",
         f"  {address(participants[-1])}",
         "",
-        "Try it (this token lasts five minutes; `.venv/bin/stepwell token ADDRESS` makes another):",
+        f"Try it (this token lasts five minutes; `{token}` makes another):",
         "",
         f"  curl -H 'Authorization: Bearer {tokens.access_token}' {issuer}/v1/participants",
         "",
