@@ -31,6 +31,9 @@ class ClockIsReal(Problem):
     status = HTTPStatus.FORBIDDEN
 
 
+_NOT_BACK: Final = "It may not lie before the real time: a clock is only moved ahead of it."
+
+
 class BeforeRealTime(Invalid):
     """A clock stands at the real time or ahead of it, never behind."""
 
@@ -76,7 +79,7 @@ def _offset(organization: Organization, request: ClockMove) -> timedelta:
     if request.now is not None:
         offset = request.now - clock.wall()
         if offset < clock.ZERO:
-            raise BeforeRealTime(errors=[FieldError("/now", "before_real_time")])
+            raise BeforeRealTime(errors=[FieldError("/now", "before_real_time", _NOT_BACK)])
     else:
         offset = organization.clock_offset + timedelta(minutes=request.advance or 0)
     if offset > FARTHEST:

@@ -9,7 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import events
 from app.core import clock
 from app.core.ids import new_id
-from app.core.problems import Conflict, NotFound, PreconditionFailed, constraint_problem
+from app.core.problems import (
+    Conflict,
+    FieldError,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    constraint_problem,
+)
 from app.models.audit import AuditAction
 from app.models.programs import Program, Track
 from app.schemas.programs import ProgramCreate, ProgramUpdate, TrackCreate
@@ -45,7 +52,7 @@ async def open_program(db: AsyncSession, _: Principal, request: ProgramCreate) -
 async def update_program(
     db: AsyncSession, _: Principal, program_id: UUID, request: ProgramUpdate, version: int
 ) -> Program:
-    """Change what is given. Raises NotFound or PreconditionFailed."""
+    """Change what is given. Raises NotFound, PreconditionFailed or Invalid."""
     program = await db.scalar(
         select(Program).where(Program.id == program_id).with_for_update(key_share=True)
     )
@@ -55,6 +62,9 @@ async def update_program(
         raise PreconditionFailed
     for field, value in request.model_dump(exclude_unset=True).items():
         setattr(program, field, value)
+    if program.closes_on is not None and program.closes_on < program.opens_on:
+        sentence = "It may not lie before opens_on."
+        raise Invalid(errors=[FieldError("/closes_on", "before_opens_on", sentence)])
     program.updated_at = clock.now()
     await _changed(db, program, AuditAction.UPDATE, "program.updated")
     return program
