@@ -189,7 +189,10 @@ async def positioned_before_the_lease(stage: Stage) -> None:
 async def leased_before_it_is_sent(stage: Stage) -> None:
     async with stage.holding("lock table participant in access exclusive mode"):
         event_id = await stage.happen()
-        await stage.kill_when_blocked(await stage.workers.start(), "%participant.sensitivity%")
+        worker = await stage.workers.start()
+        # Other loops read participants as well, and may be held up before anything is leased.
+        await stage.until_standing(event_id, LEASED)
+        await stage.kill_when_blocked(worker, "%participant.sensitivity%")
     await stage.until_gone()
     assert await stage.standing(event_id) == LEASED
     assert not stage.door.knocked.is_set()
