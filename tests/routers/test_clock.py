@@ -69,6 +69,9 @@ async def test_the_clock_never_goes_behind_the_real_time(administrator: Person) 
 
     assert answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
     assert problem_of(answer) == "before-real-time"
+    [error] = answer.json()["errors"]
+    assert (error["pointer"], error["code"]) == ("/now", "before_real_time")
+    assert "real time" in error["detail"]
     assert answer.json()["errors"][0]["pointer"] == "/now"
     assert (await administrator.get("/v1/clock")).json()["offset_seconds"] == 3600
 
