@@ -10,6 +10,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_NO_PROGRESS := 1
 export UV_PYTHON_DOWNLOADS := never
 
+# Compiled once, and not at each of a hundred starts, whatever the environment says of it.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Serving needs no development packages, but must not remove those that are there.
 SERVING := $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.serving)
 
