@@ -38,7 +38,7 @@ def serve(settings: Settings) -> None:
     """Serve until a signal comes. Raises Misconfigured before anything has started."""
     if settings.database_url is not None:
         app = _traced_app(settings, settings.database_url.get_secret_value())
-        serving.run(app, settings, said=lambda: _say([f"Stepwell serves {settings.issuer}"]))
+        serving.run(app, settings, said=lambda: _say([f"Stepwell serves {settings.address}"]))
         return
     # Receivers under development listen on this machine; the worker is told the same.
     settings = settings.model_copy(update={"allow_local_webhooks": True})

@@ -178,15 +178,6 @@ class Settings(BaseSettings):
             raise ValueError("must begin with smtps:// or smtp://, and name a host")
         return value
 
-    @model_validator(mode="before")
-    @classmethod
-    def _address_follows_the_port(cls, given: dict[str, object]) -> dict[str, object]:
-        """Without an address of its own, what listens on another port is reached there."""
-        port = str(given.get("port") or "")
-        if "public_url" in given or not (port.isdecimal() and 0 < int(port) <= 65535):
-            return given
-        return {**given, "public_url": f"http://127.0.0.1:{port}"}
-
     @model_validator(mode="after")
     def _urls_come_together(self) -> Self:
         if self.database_url is not None and self.database_url.get_secret_value().startswith(
@@ -206,6 +197,16 @@ class Settings(BaseSettings):
             return False
         expected = f"Bearer {self.operator_token.get_secret_value()}"
         return hmac.compare_digest(authorization.encode(), expected.encode())
+
+    @property
+    def address(self) -> str:
+        """Where people reach this process: as was set, or else where it listens.
+
+        The issuer does not follow the port: processes side by side accept each other's tokens.
+        """
+        if "public_url" in self.model_fields_set:
+            return self.issuer
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def issuer(self) -> str:

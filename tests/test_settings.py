@@ -196,20 +196,24 @@ def test_a_misspelled_variable_is_said(
 
 
 @pytest.mark.parametrize(
-    ("environment", "issuer"),
+    ("environment", "address"),
     [
         ({}, "http://127.0.0.1:8000"),
         ({"PORT": "8123"}, "http://127.0.0.1:8123"),
-        ({"PORT": "0"}, "http://127.0.0.1:8000"),
         ({"PORT": "8123", "PUBLIC_URL": "https://api.example"}, "https://api.example"),
     ],
 )
 def test_the_address_that_is_said_is_the_one_that_is_served(
-    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], issuer: str
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], address: str
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(f"STEPWELL_{name}", value)
-    assert load().issuer == issuer
+    assert load().address == address
+
+
+def test_processes_side_by_side_have_one_issuer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEPWELL_PORT", "8123")
+    assert load().issuer == "http://127.0.0.1:8000"
 
 
 def test_variables_of_others_are_left_alone() -> None:

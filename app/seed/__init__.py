@@ -108,24 +108,22 @@ async def _plan(stage: Stage, enrollments: dict[str, UUID]) -> None:
 
 
 async def _instructions(runtime: Runtime) -> list[str]:
-    issuer, port = runtime.settings.issuer, runtime.settings.port
-    usual = port == Settings.model_fields["port"].default
-    token = f"{'' if usual else f'STEPWELL_PORT={port} '}.venv/bin/stepwell token ADDRESS"
+    served = runtime.settings.address
     tokens = await development.issue_development_token(
         runtime, address("clinician"), organization=SLUG
     )
     participants = [login_of(number) for number, _ in enumerate(PARTICIPANTS, 1)]
     return [
-        f"Stepwell serves    {issuer}",
-        f"Documentation      {issuer}/docs",
+        f"Stepwell serves    {served}",
+        f"Documentation      {served}/docs",
         "",
         f"Sign-ins of the demonstration (password: {PASSWORD})",
         *(f"  {address(one.login):<42} {', '.join(one.roles)}" for one in STAFF),
         f"  {address(participants[0]):<42} participant; so are the others up to",
         f"  {address(participants[-1])}",
         "",
-        f"Try it (this token lasts five minutes; `{token}` makes another):",
+        "Try it (this token lasts five minutes; `.venv/bin/stepwell token ADDRESS` makes another):",
         "",
-        f"  curl -H 'Authorization: Bearer {tokens.access_token}' {issuer}/v1/participants",
+        f"  curl -H 'Authorization: Bearer {tokens.access_token}' {served}/v1/participants",
         "",
     ]

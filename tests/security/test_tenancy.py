@@ -261,6 +261,7 @@ _INSERT_ONLY: Final = dict.fromkeys(
         "intake_transition",
         "level_authorization",
         "plan_signature",
+        "program_measurement",
         "recommendation",
         "referral",
         "room_entry",
