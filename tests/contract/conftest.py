@@ -21,6 +21,7 @@ from tests.contract.operations import Operation, operations_of
 from tests.contract.people import World
 from tests.contract.rehearsal import Rehearsal
 from tests.contract.world import build
+from tests.tracing import untraced
 from tests.working import workplace
 
 _PLENTY: Final = Quota("plenty", 1_000_000)
@@ -63,7 +64,8 @@ async def rehearsal(
 @pytest.fixture(scope="session")
 async def matrix(world: World, rehearsal: FastAPI, operations: tuple[Operation, ...]) -> Matrix:
     """Every question about who may do what, with its answer."""
-    return await ask_everything(rehearsal, world, operations)
+    with untraced():
+        return await ask_everything(rehearsal, world, operations)
 
 
 @pytest.fixture(scope="session")
