@@ -29,8 +29,7 @@ serve: $(SERVING)  ## Serve the API, with an embedded PostgreSQL unless STEPWELL
 	$(PYTHON) -m app serve
 
 test: $(VENV)/.dev  ## Run the tests, with coverage
-	$(PYTHON) -m pytest -q --cov=app --cov-branch --cov-fail-under=0 tests/test_health.py tests/faults/test_alerts.py
-	$(PYTHON) -m pytest -q -n 2 --no-loadscope-reorder --cov=app --cov-branch --cov-append --cov-fail-under=90 --ignore=tests/test_health.py --ignore=tests/faults/test_alerts.py
+	$(PYTHON) -m pytest -q -n 2 --no-loadscope-reorder --cov=app --cov-branch --cov-fail-under=90
 
 check: lint contracts drift types  ## Everything but the tests, in the order that fails fastest
 

@@ -33,7 +33,7 @@ from app.models.webhooks import (
 from app.readiness import Link
 from app.runtime import Runtime
 from tests.factories import Make, Person
-from tests.watching import PATIENCE, Watcher, watch
+from tests.watching import PATIENCE, Watcher, a_moment, watch
 
 PROBES = ("/livez", "/startupz", "/readyz")
 NO_LONGER = 1.5
@@ -50,6 +50,7 @@ AS_MUCH_AS_IS_ASKED_FOR: Final = f"""
 """  # noqa: S608  # a revision of our own
 YEARS: Final = timedelta(days=800)
 """Longer than any other test lets an event lie."""
+UNHURRIED: Final = {"outbox_limit": YEARS, "deliveries_limit": YEARS}
 
 
 class Health:
@@ -64,7 +65,7 @@ class Health:
         connections = Connections(url, size=size, application_name="stepwell-health")
         self._stack.push_async_callback(connections.close)
         settings = self._runtime.settings.model_copy(
-            update={"operator_token": SecretStr(TOKEN), **changed}
+            update={"operator_token": SecretStr(TOKEN), **UNHURRIED, **changed}
         )
         app = create_app(
             dataclasses.replace(self._runtime, connections=connections, settings=settings)
@@ -323,10 +324,10 @@ async def test_rel_16_a_webhook_that_nobody_begins_degrades(
 
 
 async def until(app: FastAPI, name: str, verdict: str) -> dict[str, dict[str, Any]]:
-    """Wait until a check says so; each question is a round trip, and nothing sleeps."""
+    """Wait until a check says so."""
     async with asyncio.timeout(PATIENCE):
         while (found := await details(app))[name]["status"] != verdict:
-            pass
+            await a_moment()
     return found
 
 

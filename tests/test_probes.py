@@ -22,7 +22,7 @@ from app.jobs.workplace import Workplace
 from app.readiness import Check, Link, Readiness, Verdict
 from app.settings import Misconfigured, Settings
 from tests.processes import ApiProcess, worker_process
-from tests.watching import PATIENCE
+from tests.watching import PATIENCE, a_moment
 from tests.working import workplace
 
 TOKEN: Final = "an-operator-who-may-look-behind-it"  # noqa: S105  # of this test only
@@ -43,20 +43,21 @@ async def place(server: EmbeddedServer, settings: Settings) -> AsyncIterator[Wor
 
 
 async def until_checked(client: AsyncClient, name: str, verdict: str) -> dict[str, Any]:
-    """Wait until a check says so; each question is a round trip, and nothing sleeps."""
+    """Wait until a check says so."""
     async with asyncio.timeout(PATIENCE):
         while True:
             answer = await client.get("/readyz", headers={"Authorization": f"Bearer {TOKEN}"})
             found = {check["name"]: check for check in answer.json()["checks"]}
             if found[name]["status"] == verdict:
                 return found
+            await a_moment()
 
 
 async def test_rel_16_a_worker_answers_for_itself(working: ApiProcess) -> None:
     async with working.client() as client:
+        found = await until_checked(client, "listener", "ok")
         live, ready = await client.get("/livez"), await client.get("/readyz")
         elsewhere = await client.get("/v1/participants")
-        found = await until_checked(client, "listener", "ok")
 
     assert (live.status_code, live.json()) == (HTTPStatus.OK, {"status": "ok"})
     assert (ready.status_code, ready.json()) == (HTTPStatus.OK, {"status": "ok"})

@@ -28,7 +28,7 @@ from app.settings import Settings
 from tests.factories import Make, Person, problem_of
 from tests.processes import ApiProcess, api_processes
 from tests.routers.signing_in import PASSWORD, Device, give_password
-from tests.watching import PATIENCE, Watcher, watch
+from tests.watching import PATIENCE, Watcher, a_moment, watch
 
 SEED: Final = 20260301
 UNLIMITED: Final = {"account_requests": "1000000", "network_requests": "1000000"}
@@ -277,7 +277,7 @@ async def test_callers_who_hang_up_leave_nothing_behind(
 
     async with apis[0].client(clinician.token) as client, asyncio.timeout(PATIENCE):
         while await pool_in_use(client) > 0:
-            pass
+            await a_moment()
         answers = await asyncio.gather(*(client.get("/v1/participants") for _ in range(16)))
     assert [answer.status_code for answer in answers] == [HTTPStatus.OK] * 16
     assert await watcher.idle_in_transaction("stepwell") == 0

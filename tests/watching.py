@@ -1,7 +1,7 @@
 """What the database itself sees, for tests that must know it: who waits, who holds what.
 
 A superuser's connection of its own, which no fault that a test makes can reach. Waiting is
-asking again: each question is a round trip, and nothing sleeps.
+asking again, after a moment in which whoever is waited for has the processor.
 """
 
 import asyncio
@@ -25,6 +25,11 @@ _IDLE_IN_TRANSACTION: Final = """
 """
 
 
+async def a_moment() -> None:
+    """Let others work between two questions; nothing depends on how long it is."""
+    await asyncio.sleep(0.01)
+
+
 class Watcher:
     """A superuser who looks."""
 
@@ -38,14 +43,17 @@ class Watcher:
                 found = await self.connection.fetch(_BLOCKED, statement)
                 if len(found) >= count:
                     return [row["pid"] for row in found]
+                await a_moment()
 
     async def until_gone(self, pid: int) -> None:
         """Wait until a backend has ended, and with it everything that it held."""
+        await self.until("select not exists (select from pg_stat_activity where pid = $1)", pid)
+
+    async def until(self, question: str, *arguments: object) -> None:
+        """Wait until the database says that something is so."""
         async with asyncio.timeout(PATIENCE):
-            while await self.connection.fetchval(
-                "select exists (select from pg_stat_activity where pid = $1)", pid
-            ):
-                pass
+            while not await self.connection.fetchval(question, *arguments):
+                await a_moment()
 
     async def idle_in_transaction(self, application_name: str) -> int:
         """How many connections of an application hold a transaction and do nothing with it."""

@@ -35,6 +35,7 @@ STEPS: Final = {
     "alert_step": "%insert into alert_step (%",
     "event": "%insert into event (%",
 }
+TAKEN: Final = "select exists (select from stepwell.alert_step where alert_id = $1 and kind = $2)"
 ESCALATIONS: Final = (
     (timedelta(minutes=6), "escalated_supervisor"),
     (timedelta(minutes=11), "escalated_medical_director"),
@@ -177,11 +178,10 @@ async def test_wherever_a_worker_dies_every_escalation_is_taken_once(
                 await watcher.until_gone(pid)
             assert await steps_of(clinician, alert) == taken
         taken.append(escalation)
-        async with asyncio.timeout(PATIENCE):
-            worker = await workers.start()
-            while await steps_of(clinician, alert) != taken:
-                pass
-            workers.kill(worker)
+        worker = await workers.start()
+        await watcher.until(TAKEN, alert["id"], escalation)
+        workers.kill(worker)
+        assert await steps_of(clinician, alert) == taken
 
     (now,) = await alerts_of(clinician, participant)
     assert (now["state"], now["acknowledge_by"]) == ("open", alert["acknowledge_by"])

@@ -30,7 +30,7 @@ from app.settings import Settings
 from tests.factories import Make
 from tests.processes import ApiProcess, api_processes
 from tests.routers.signing_in import Device, Tokens, give_password
-from tests.watching import PATIENCE
+from tests.watching import PATIENCE, a_moment
 from tests.working import workplace
 
 LONG_ENOUGH: Final = timedelta(minutes=20)
@@ -51,10 +51,10 @@ async def stepwell(*words: str, **environment: str) -> tuple[int, str]:
 
 
 async def until(question: Callable[[], Awaitable[T]], answer: Callable[[T], bool]) -> T:
-    """Ask again until the answer is this one; each question is a round trip, nothing sleeps."""
+    """Ask again until the answer is this one."""
     async with asyncio.timeout(PATIENCE):
         while not answer(found := await question()):
-            pass
+            await a_moment()
     return found
 
 
@@ -150,6 +150,7 @@ async def until_signed_by(kid: str, device: Device, tokens: Tokens) -> Tokens:
     """Renew tokens until this key has signed them."""
     async with asyncio.timeout(PATIENCE):
         while kid_of(tokens) != kid:
+            await a_moment()
             tokens = Tokens.of(await device.refresh(tokens.refresh))
     return tokens
 

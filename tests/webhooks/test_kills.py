@@ -26,7 +26,7 @@ from app.jobs.workplace import Workplace
 from app.models.webhooks import EndpointState, WebhookDelivery, WebhookEndpoint
 from app.settings import Settings
 from tests.factories import Make, Person
-from tests.watching import Watcher, watch
+from tests.watching import Watcher, a_moment, watch
 from tests.webhooks.nursery import Nursery, nursery
 from tests.webhooks.receivers import Receiver, receiver, reply
 from tests.working import body_of, headers_of
@@ -114,7 +114,7 @@ class Stage:
     async def until_standing(self, event_id: UUID, standing: Standing) -> None:
         """Wait until it stands so."""
         while await self.standing(event_id) != standing:
-            pass
+            await a_moment()
 
     async def until_delivered(self) -> None:
         """Wait until everything that was recorded is known to have been taken."""

@@ -14,18 +14,20 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import exists, select, update
 
 from app import events
 from app.core import clock, embedded
 from app.core.ids import new_id
 from app.jobs import sequencer
 from app.jobs.workplace import Workplace
+from app.models.events import Event
 from app.models.webhooks import WebhookDelivery
 from app.settings import Settings
 from app.webhooks.signing import WebhookSecret, sign
 from tests.factories import Make, Person
 from tests.processes import ROOT, free_port
+from tests.watching import a_moment
 from tests.webhooks.nursery import nursery
 
 SAMPLE = ROOT / "docs" / "webhook_receiver.py"
@@ -153,6 +155,7 @@ async def test_wh_10_the_sample_keeps_the_newer_of_two_that_a_worker_brings_in_r
         worker = await workers.start()
         proof = await heard(said)
         await until_active(administrator, endpoint_id)
+        await until_positioned(make)
         os.kill(worker, signal.SIGSTOP)
         older = await change(make, plan_id, version=1)
         await change(make, plan_id, version=2)
@@ -173,7 +176,14 @@ async def test_wh_10_the_sample_keeps_the_newer_of_two_that_a_worker_brings_in_r
 
 async def until_active(administrator: Person, endpoint_id: str) -> None:
     while (await administrator.get(f"/v1/webhooks/{endpoint_id}")).json()["state"] != "active":
-        pass
+        await a_moment()
+
+
+async def until_positioned(make: Make) -> None:
+    """Wait until the worker has nothing to position, and so no lock with which it could stop."""
+    async with make.transaction() as db:
+        while await db.scalar(select(exists().where(Event.position.is_(None)))):
+            await a_moment()
 
 
 async def change(make: Make, plan_id: UUID, *, version: int) -> UUID:
@@ -195,7 +205,7 @@ async def replay_everything(administrator: Person, endpoint_id: str) -> None:
     """Have each of its deliveries sent again, as soon as the worker knows what came of it."""
     path = f"/v1/webhooks/{endpoint_id}/deliveries"
     while (await administrator.get(path, params={"state": "waiting"})).json()["items"]:
-        pass
+        await a_moment()
     for one in (await administrator.get(path)).json()["items"]:
         if one["event_type"] == "plan.updated":
             assert (await administrator.post(f"{path}/{one['id']}/replay")).is_success
