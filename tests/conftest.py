@@ -19,7 +19,7 @@ from app.core import embedded
 from app.main import create_app, make_runtime
 from app.runtime import Runtime
 from app.settings import Settings
-from tests.distribution import ByFile, longest_first
+from tests.distribution import ByFile, in_order
 from tests.factories import Make
 
 # A machine under load is slow; only a wrong answer may fail a law.
@@ -34,9 +34,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a process of several, begin with what takes longest."""
+    """In a process of several, begin with what should come first."""
     if hasattr(config, "workerinput"):
-        longest_first(items)
+        in_order(items)
 
 
 @pytest.fixture(scope="session")

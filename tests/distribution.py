@@ -13,17 +13,26 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] 
 _TOGETHER: Final = ("tests/contract/", "tests/realtime/")
 """Directories whose files share what is dear."""
 
-LONGEST_FIRST: Final = (
+FIRST: Final = (
+    # One process is long alone with this.
     "tests/contract/",
+    # These let a worker visit every organization that is there, and each test makes one.
+    "tests/security/test_across.py",
+    "tests/routers/test_measurements.py",
+    "tests/test_worker.py",
+    "tests/faults/test_alerts.py",
+    "tests/routers/test_series.py",
+    "tests/webhooks/test_kills.py",
+    "tests/webhooks/test_sample_receiver.py",
+    "tests/webhooks/test_delivery.py",
+    # Whoever has something long to do should not begin it last.
     "tests/test_journey.py",
     "tests/test_readme.py",
     "tests/test_launch.py",
-    "tests/test_worker.py",
     "tests/core/test_embedded.py",
     "tests/realtime/",
-    "tests/webhooks/test_delivery.py",
 )
-"""What takes longest begins first, so that no process is alone with it in the end."""
+"""What several processes begin with, in this order; the rest follows in any."""
 
 
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # as above
@@ -40,7 +49,7 @@ def scope_of(nodeid: str) -> str:
     return next((one for one in _TOGETHER if path.startswith(one)), path)
 
 
-def longest_first(items: list[pytest.Item]) -> None:
-    """Put in front what takes longest, and leave the rest in the order that it has."""
-    places = {scope: place for place, scope in enumerate(LONGEST_FIRST)}
+def in_order(items: list[pytest.Item]) -> None:
+    """Put in front what comes first, and leave the rest in the order that it has."""
+    places = {scope: place for place, scope in enumerate(FIRST)}
     items.sort(key=lambda item: places.get(scope_of(item.nodeid), len(places)))

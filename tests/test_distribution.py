@@ -7,7 +7,7 @@ from typing import Any
 
 from xdist.remote import Producer  # type: ignore[import-untyped]  # it has no types
 
-from tests.distribution import LONGEST_FIRST, ByFile, longest_first, scope_of
+from tests.distribution import FIRST, ByFile, in_order, scope_of
 
 ROOT = Path(__file__).resolve().parents[1]
 COLLECTED = [
@@ -48,14 +48,14 @@ def test_a_file_and_a_world_are_given_to_one_process_as_a_whole() -> None:
     assert [node.given for node in nodes] == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
 
 
-def test_what_takes_longest_is_there_and_begins_first() -> None:
-    assert [one for one in LONGEST_FIRST if not (ROOT / one).exists()] == []
+def test_what_comes_first_is_there_and_comes_first() -> None:
+    assert [one for one in FIRST if not (ROOT / one).exists()] == []
     items: Any = [
         SimpleNamespace(nodeid=f"{path}::test_it")
         for path in ("tests/test_health.py", "tests/test_journey.py", "tests/core/test_ids.py")
     ]
 
-    longest_first(items)
+    in_order(items)
 
     assert [scope_of(item.nodeid) for item in items] == [
         "tests/test_journey.py",
