@@ -5,7 +5,7 @@ Tests make their own organization, so that none sees another's rows and none has
 """
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from datetime import timedelta
 
 import hypothesis
@@ -21,6 +21,7 @@ from app.runtime import Runtime
 from app.settings import Settings
 from tests.distribution import ByFile, in_order
 from tests.factories import Make
+from tests.tracer import traced_once
 
 # A machine under load is slow; only a wrong answer may fail a law.
 hypothesis.settings.register_profile("stepwell", deadline=None)
@@ -37,6 +38,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """In a process of several, begin with what should come first."""
     if hasattr(config, "workerinput"):
         in_order(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """Trace what a fixture does the first time that it is made, and not for every test."""
+    which = getattr(request, "param_index", 0)
+    with traced_once((fixturedef.baseid, fixturedef.argname, which)):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ from app.runtime import Runtime
 from app.security import seals
 from app.security.scopes import ScopeSet
 from app.security.tokens import AccessClaims
+from tests.tracer import repeated
 
 FULL_SCOPE = {
     AccountKind.STAFF: ScopeSet.parse("user/*.cruds"),
@@ -70,6 +71,7 @@ class Make:
     _program: Program | None = None
 
     @classmethod
+    @repeated
     async def organization(cls, app: FastAPI, runtime: Runtime) -> Self:
         """A fresh development organization."""
         organization_id = new_id()
@@ -90,6 +92,7 @@ class Make:
         """A transaction of the organization, as the API's role."""
         return _Transaction(self)
 
+    @repeated
     async def staff(
         self,
         *roles: StaffRole,
@@ -118,6 +121,7 @@ class Make:
             sign_in = await self._sign_in(db, account, scope)
         return self._person(account, sign_in, staff_member_id=staff_member_id)
 
+    @repeated
     async def participant(
         self,
         *,
@@ -166,6 +170,7 @@ class Make:
             sign_in = await self._sign_in(db, account, scope)
         return self._person(account, sign_in, participant_id=participant_id)
 
+    @repeated
     async def program(self, **fields: object) -> Program:
         """A program that is open."""
         now = clock.now()

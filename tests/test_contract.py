@@ -24,7 +24,7 @@ from app.runtime import Runtime
 from app.security.permissions import Permission
 from app.webhooks.families import FAMILIES
 from app.webhooks.payload import VERIFICATION
-from tests.tracing import untraced
+from tests.tracer import untraced
 
 Json = dict[str, Any]
 

@@ -21,7 +21,7 @@ from tests.contract.operations import Operation, operations_of
 from tests.contract.people import World
 from tests.contract.rehearsal import Rehearsal
 from tests.contract.world import build
-from tests.tracing import untraced
+from tests.tracer import untraced
 from tests.working import workplace
 
 _PLENTY: Final = Quota("plenty", 1_000_000)

@@ -24,7 +24,7 @@ from tests.contract.operations import Operation
 from tests.contract.people import World
 from tests.contract.requests import path_words, request_for
 from tests.contract.things import body_for
-from tests.tracing import untraced
+from tests.tracer import untraced
 
 _SAMPLE: Final = 4_000
 _MARK: Final = "here-it-goes"

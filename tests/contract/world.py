@@ -27,8 +27,10 @@ from tests.contract.people import Actor, Circle, Clinic, World
 from tests.contract.things import MADE_FOR_THE_LEFT, MAKERS
 from tests.factories import Make, Person
 from tests.routers.signing_in import PASSWORD, give_password
+from tests.tracer import repeated
 
 
+@repeated
 async def build(app: FastAPI, runtime: Runtime) -> World:
     """Make everything."""
     return World(

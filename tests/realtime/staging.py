@@ -25,6 +25,7 @@ from tests.factories import Make, Person
 from tests.processes import ApiProcess
 from tests.realtime.making import assert_fits
 from tests.routers.scheduling import created, join, lead, open_group
+from tests.tracer import repeated
 
 ORIGIN: Final = Origin("http://localhost:5173")
 
@@ -113,6 +114,7 @@ def _known(participant_id: UUID | None) -> UUID:
     return participant_id
 
 
+@repeated
 async def open_stage(make: Make) -> Stage:
     """A group with a room, led by a facilitator."""
     coordinator = await make.staff(StaffRole.CARE_COORDINATOR)

@@ -15,6 +15,7 @@ from app.models.programs import Program
 from app.models.staff import StaffAuthorization
 from tests.factories import Make, Person
 from tests.routers.assessing import GAD7, PHQ9, answered, assigned, submitted
+from tests.tracer import repeated
 
 ADMITTING: Final[Mapping[str, Any]] = {
     "attestations": [
@@ -60,6 +61,7 @@ def licensed_in(person: Person, state: str) -> StaffAuthorization:
     )
 
 
+@repeated
 async def open_intake(
     make: Make,
     clinician: Person | None = None,
@@ -97,6 +99,7 @@ async def open_intake(
     return clinician, participant, str(intake.id)
 
 
+@repeated
 async def screened(clinician: Person, participant: Person, *, worth: int = 2) -> dict[str, str]:
     """Submit every form that admission looks at; gives their ids by instrument."""
     forms: dict[str, Mapping[str, object]] = {
@@ -135,6 +138,7 @@ async def decided(person: Person, intake: str, **body: object) -> dict[str, Any]
     return read
 
 
+@repeated
 async def admitted(make: Make) -> tuple[Person, Person, str]:
     """A licensed clinician, a participant in their care, and the id of a new enrollment."""
     clinician, participant, intake = await open_intake(make)

@@ -11,6 +11,7 @@ from sqlalchemy import select, text, update
 from app.models.events import Event
 from app.models.organizations import Organization
 from tests.factories import Make, Person
+from tests.tracer import repeated
 
 PHQ9 = [f"q{number}" for number in range(1, 10)]
 GAD7 = [f"q{number}" for number in range(1, 8)]
@@ -66,6 +67,7 @@ async def completed(
     return await submitted(participant, await answered(participant, assessment, answers))
 
 
+@repeated
 async def treated(make: Make) -> tuple[Person, Person]:
     """A clinician, and a participant in their care."""
     clinician = await make.staff()

@@ -19,6 +19,7 @@ from app.models.events import Event
 from app.models.organizations import Organization
 from app.settings import Settings
 from tests.factories import Make, Person
+from tests.tracer import repeated
 from tests.working import workplace
 
 AUTUMN = datetime(2027, 10, 20, 12, tzinfo=UTC)
@@ -49,6 +50,7 @@ async def live_on(make: Make, at: datetime, server: EmbeddedServer, settings: Se
         return await horizon.keep_up(place, make.organization_id)
 
 
+@repeated
 async def open_group(make: Make, coordinator: AsyncClient, **fields: object) -> dict[str, Any]:
     """A group of a fresh program."""
     program = await make.program()
@@ -62,6 +64,7 @@ async def open_group(make: Make, coordinator: AsyncClient, **fields: object) -> 
     return created(await coordinator.post("/v1/groups", json=body))
 
 
+@repeated
 async def join(
     coordinator: AsyncClient, group: dict[str, Any], participant: Person, **fields: object
 ) -> dict[str, Any]:
@@ -70,6 +73,7 @@ async def join(
     return created(await coordinator.post(f"/v1/groups/{group['id']}/members", json=body))
 
 
+@repeated
 async def lead(
     coordinator: AsyncClient, group: dict[str, Any], staff: Person, *, is_lead: bool = True
 ) -> dict[str, Any]:
@@ -164,6 +168,7 @@ class Evening(NamedTuple):
         return instant(self.sessions[0]["ends_at"])
 
 
+@repeated
 async def an_evening(make: Make) -> Evening:
     """A group that meets on four Tuesdays, seen from a Wednesday before."""
     await set_clock(make, AUTUMN)

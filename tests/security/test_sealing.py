@@ -27,7 +27,7 @@ from app.security.sealing import (
     normalize_email,
     normalize_phone,
 )
-from tests.tracing import untraced
+from tests.tracer import untraced
 
 VECTORS: Final[list[dict[str, Any]]] = json.loads(
     (Path(__file__).parent / "vectors" / "sealed_cells.json").read_text("utf-8")
