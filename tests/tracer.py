@@ -6,8 +6,8 @@ other, has been measured before: coverage can only be reported too low for it.
 """
 
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
@@ -49,15 +49,12 @@ def untraced() -> _Pause:
     return _pause
 
 
-@contextmanager
-def traced_once(name: object) -> Iterator[None]:
+def traced_once(name: object) -> AbstractContextManager[None, None]:
     """Trace what is called so the first time, and not when it is done again."""
     if name in _seen:
-        with _pause:
-            yield
-    else:
-        _seen.add(name)
-        yield
+        return _pause
+    _seen.add(name)
+    return nullcontext()
 
 
 def repeated(

@@ -21,6 +21,7 @@ from tests.contract.caller import Answer, Request, call
 from tests.contract.operations import Operation
 from tests.contract.people import World
 from tests.contract.requests import path_words, request_for
+from tests.tracer import traced_once
 
 _HEADERS: Final = {
     "x-content-type-options": "nosniff",
@@ -189,20 +190,21 @@ async def test_api_11_an_origin_is_allowed_exactly_or_not_at_all(
 ) -> None:
     allowed = origin if is_ours else None
     actor = world.clinic.actor("clinician in the care team")
-    for operation in operations:
-        request = request_for(operation, world.clinic.own, actor).with_header("Origin", origin)
-        preflight = Request(
-            "OPTIONS",
-            request.target,
-            {"Origin": origin, "Access-Control-Request-Method": operation.method},
-        )
-        for answer in (await call(rehearsal, request), await call(rehearsal, preflight)):
-            assert answer.header("access-control-allow-origin") == allowed, operation
-            assert answer.header("access-control-allow-credentials") is None
-            assert "Origin" in (answer.header("vary") or "")
-        methods = answer.header("access-control-allow-methods")
-        assert (methods is not None) is is_ours, operation
-        assert methods is None or operation.method in methods
+    with traced_once((__name__, is_ours)):
+        for operation in operations:
+            request = request_for(operation, world.clinic.own, actor).with_header("Origin", origin)
+            preflight = Request(
+                "OPTIONS",
+                request.target,
+                {"Origin": origin, "Access-Control-Request-Method": operation.method},
+            )
+            for answer in (await call(rehearsal, request), await call(rehearsal, preflight)):
+                assert answer.header("access-control-allow-origin") == allowed, operation
+                assert answer.header("access-control-allow-credentials") is None
+                assert "Origin" in (answer.header("vary") or "")
+            methods = answer.header("access-control-allow-methods")
+            assert (methods is not None) is is_ours, operation
+            assert methods is None or operation.method in methods
 
 
 # The document
